@@ -1,0 +1,110 @@
+"""Detectors: one file each, found by discovery, all behind one protocol and one contract suite.
+
+A detector reads the columns of a `View`, keeps numbers per client slot, and returns columns of signals: one number an
+event, NaN where it has nothing to say (not enough detail, still warming up). It never decides: rules put thresholds on
+signals. Its state is a NamedTuple of arrays whose first axis is the slot and whose all-zero row means "new client"; the
+client table clears, saves and restores it without knowing what it means.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.events import F32, F64, I16, I32, I64, U8, U64, EventBatch, InputLevel, OutputLevel
+
+State = Any  # a NamedTuple of arrays, first axis = slot, zero = new
+
+
+class Signal(NamedTuple):
+    """An entry of the catalogue that rules are checked against."""
+
+    name: str  # <detector or family>.<what>
+    unit: str
+    low: float
+    high: float
+    meaning: str
+
+
+class Need(NamedTuple):
+    """The least detail a detector works with; what falls short is counted, and the detector says NaN."""
+
+    input: InputLevel
+    output: OutputLevel
+
+
+class View(NamedTuple):
+    """One chunk of events as detectors see it: n rows in stream order, geometry in units of the model's own scale.
+
+    `slot` is the client's place in every state array. Distances are in units of r0, the median nearest-neighbour
+    distance among 64 benign rows of the model. NaN where a row has no usable input (none, failed call, wrong width).
+    """
+
+    batch: EventBatch
+    slot: I64  # [n] ≥ 0
+    count: I64  # [n] queries of this client to this model so far, this one included
+    reference: I32  # [n] row of the model in `scales`
+    scales: References
+    sketch: I16  # [n, 32] whole numbers; only rows with `usable` mean something
+    usable: U8  # [n] 1 where input and answer can be read and the call succeeded
+    fresh: U8  # [n] 1 where usable and not an exact repeat within the client's last 256 inputs
+    step: F32  # [n] length of the step from the client's previous fresh query, r0
+    cosine: F32  # [n] cosine of the last two fresh steps, −1..1
+    near: F32  # [n] distance to the nearest of the last 64 fresh queries but the newest, r0
+    joined: F32  # [n] distance to the nearest of the last 256 fresh queries, r0
+    path: U8  # [n] 1 where the query only goes on along a path: a small step from its thread's newest query
+    thread: F32  # [n] cosine of the last two steps inside the wide thread (2 r0, 256); NaN where none was joined
+    tight: F32  # [n] cosine of the last two steps inside the tight thread (0.3 r0, 128); NaN where none
+    tight_joined: U8  # [n] 1 where a tight thread was joined
+    run: I32  # [n] how often this very input came back to back, this one included; 0 without a digest
+
+
+class References(NamedTuple):
+    """What the kernels need of every model's benign reference, one row a model."""
+
+    r0: F64  # [m] median nearest-neighbour distance among 64 benign rows, sketch units
+    q95: F64  # [m] 95 % quantile of leave-one-out nearest-neighbour distances, sketch units
+    classes: I64  # [m] number of classes answered, 2..16 (more are followed as they come up)
+    near_rate: F64  # [m] share of benign rows with another within 0.3 r0 among 128
+    rows: I16  # [m, 256, 32] benign rows as sketches
+    row_count: I64  # [m]
+    mean: F64  # [m, 32] mean of the benign rows
+    width: I64  # [m] features of the input, 0 where unknown
+    coordinate_rate: F64  # [m] share of benign rows that differ from another in exactly one coordinate
+    sweep_rate: F64  # [m] share of benign rows that complete a one-feature pair
+
+
+class Detector(Protocol):
+    """What every file in this folder offers as `DETECTOR`."""
+
+    name: str
+    version: int  # part of a snapshot's fingerprint: raise it when the meaning of the state changes
+    need: Need
+    signals: tuple[Signal, ...]
+
+    def state(self, capacity: int) -> State:
+        """Return zeroed state for that many slots."""
+
+    def observe(self, view: View, state: State) -> Mapping[str, F32]:
+        """Update the state event by event and return a column [n] for every signal."""
+
+
+@cache
+def discover() -> tuple[Detector, ...]:
+    """Return every detector of this folder, by name."""
+    found = [importlib.import_module(f"{__name__}.{m.name}").DETECTOR for m in pkgutil.iter_modules(__path__)]
+    return tuple(sorted(found, key=lambda d: d.name))
+
+
+def starved(view: View, need: Need) -> NDArray[np.bool_]:
+    """Mark the rows that hold less detail than a detector needs."""
+    return (view.batch.input_level < need.input) | (view.batch.output_level < need.output)
+
+
+__all__ = ["F32", "I64", "U8", "U64", "Detector", "Need", "References", "Signal", "State", "View", "discover", "starved"]
