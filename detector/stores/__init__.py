@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 
 from detector.alerts import Document
 
+Documents = list[Document]  # the stores have a method `list`, which hides the type below it
+
 
 class StoreUnavailableError(Exception):
     """The store cannot take alerts now (down, overloaded, or it refuses us): nothing is lost, try again later."""
@@ -50,15 +52,15 @@ class AlertStore(Protocol):
         """Make what the store needs (tables, templates); idempotent. Returns what was, or would be, done."""
 
     def write(self, documents: Sequence[Document]) -> Written:
-        """Store alert events durably, each once however often it comes; StoreUnavailableError means: none is promised."""
+        """Store alert events durably, each once however often it comes; StoreUnavailableError: none is promised."""
 
-    def list(self, query: AlertQuery) -> list[Document]:
+    def list(self, query: AlertQuery) -> Documents:
         """Return alert states, newest first."""
 
     def get(self, alert_id: str) -> Document | None:
         """Return one alert state by its id or an unambiguous start of it (≥ 4 characters)."""
 
-    def events(self, alert_id: str) -> list[Document]:
+    def events(self, alert_id: str) -> Documents:
         """Return the alert events of one episode, oldest first."""
 
     def close(self) -> None:

@@ -1,0 +1,144 @@
+"""What stores have in common: alert events → the state of their episode, without I/O.
+
+A state shows the strongest event of its episode (highest severity, then latest) and grows only upwards: merging the
+same events again, or in another order, changes nothing. What analysts set (status, assignee, disposition) is never
+touched. Three lists of a state belong to the store alone: `pending` holds events not yet known to be stored, `written`
+and `refused` the ids of those that were stored or can never be.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from detector.alerts import SEVERITIES, Document, digest
+from detector.stores import AlertQuery
+
+_BOOKKEEPING = ("pending", "written", "refused", "unwritten")
+_ANALYST = ("status", "assignee", "disposition")
+
+
+def event_id(document: Document) -> str:
+    """Return the deterministic id of an alert event."""
+    return str(document["event"]["id"])
+
+
+def alert_id(document: Document) -> str:
+    """Return the id of the episode that an alert event or a state belongs to."""
+    return str(document["querywatch"]["alert_id"])
+
+
+def is_replay(document: Document) -> bool:
+    """Tell whether a replay wrote the event: it must never reach the live alerts."""
+    return bool(document["querywatch"]["engine"]["mode"] == "replay")
+
+
+def replay_id(document: Document) -> str:
+    """Return the id of a replay's event: a replay with a changed rule is another result."""
+    return digest(event_id(document), str(document["querywatch"].get("rule_hash", "")))
+
+
+def serialise(document: Document) -> bytes:
+    """Return the document as JSON; TypeError when a text is not valid Unicode."""
+    return orjson.dumps(document)
+
+
+def begin(documents: Sequence[Document]) -> Document:
+    """Return the state of a new episode from its events, all of them pending."""
+    state = copy.deepcopy(documents[0])
+    own = state["querywatch"]
+    own.update(status="new", pending=[], written=[], refused=[], unwritten=0)
+    return merge(state, documents)
+
+
+def merge(state: Document, documents: Iterable[Document]) -> Document:
+    """Return the state after some more events; equal to `state` when they add nothing."""
+    merged = copy.deepcopy(state)
+    for document in documents:
+        merged = _absorb(merged, document)
+        own = merged["querywatch"]
+        identity = event_id(document)
+        known = {*own["written"], *own["refused"], *(event_id(d) for d in own["pending"])}
+        if identity not in known:
+            own["pending"].append(document)
+        own["unwritten"] = len(own["pending"])
+    return merged
+
+
+def _absorb(state: Document, document: Document) -> Document:
+    own, other = state["querywatch"], document["querywatch"]
+    result = state
+    if _strength(document) > _strength(state):
+        result = copy.deepcopy(document)
+        kept = {key: own[key] for key in (*_BOOKKEEPING, *_ANALYST) if key in own}
+        result["querywatch"].update(kept)
+    result["@timestamp"] = max(state["@timestamp"], document["@timestamp"])
+    result["querywatch"]["queries"] = max(own["queries"], other["queries"])
+    result["querywatch"]["episode"]["suppressed"] = max(own["episode"]["suppressed"], other["episode"]["suppressed"])
+    return result
+
+
+def _strength(document: Document) -> tuple[int, str, str]:
+    event = document["event"]
+    return SEVERITIES.index(document["querywatch"]["severity"]), event["end"], event["id"]
+
+
+def mark(state: Document, written: Iterable[str], refused: Iterable[str] = ()) -> Document:
+    """Return the state with some pending events moved to the lists of those written and refused."""
+    marked = copy.deepcopy(state)
+    own = marked["querywatch"]
+    own["written"] = sorted({*own["written"], *written})
+    own["refused"] = sorted({*own["refused"], *refused})
+    own["pending"] = [d for d in own["pending"] if event_id(d) not in {*own["written"], *own["refused"]}]
+    own["unwritten"] = len(own["pending"])
+    return marked
+
+
+def public(state: Document) -> Document:
+    """Return the state without the store's own lists."""
+    own = {key: value for key, value in state["querywatch"].items() if key not in _BOOKKEEPING}
+    return {**state, "querywatch": own}
+
+
+def replayed_states(documents: Iterable[Document]) -> list[Document]:
+    """Fold a replay's events into states; of several replays the one with the newest rule speaks for an episode."""
+    episodes: dict[str, list[Document]] = {}
+    for document in documents:
+        episodes.setdefault(alert_id(document), []).append(document)
+    return [public(begin(newest_replay(events))) for events in episodes.values()]
+
+
+def newest_replay(documents: Sequence[Document]) -> list[Document]:
+    """Return one episode's events from the rule that was replayed last, oldest first, each once."""
+    last = max(documents, key=lambda d: (d["event"]["created"], str(d["querywatch"].get("rule_hash", ""))))
+    same = [d for d in documents if d["querywatch"].get("rule_hash") == last["querywatch"].get("rule_hash")]
+    return in_order({event_id(d): d for d in same}.values())
+
+
+def in_order(documents: Iterable[Document]) -> list[Document]:
+    """Return alert events oldest first; of the same moment the weaker first."""
+    return sorted(documents, key=lambda d: (d["@timestamp"], d["event"]["severity"], event_id(d)))
+
+
+def newest_first(states: Iterable[Document]) -> list[Document]:
+    """Return states as `list` promises them: latest event first, then by id."""
+    by_id = sorted(states, key=alert_id)
+    return sorted(by_id, key=lambda d: str(d["@timestamp"]), reverse=True)
+
+
+def matches(state: Document, query: AlertQuery, since: str, until: str) -> bool:
+    """Tell whether a state passes the filters; `since` and `until` are the query's bounds in RFC 3339, or empty."""
+    own: dict[str, Any] = state["querywatch"]
+    time = state["@timestamp"]
+    return (
+        (not since or time >= since)
+        and (not until or time < until)
+        and (not query.severities or own["severity"] in query.severities)
+        and (not query.rule or state["rule"]["id"] == query.rule)
+        and (not query.model or own["model"]["name"] == query.model)
+        and (not query.client or query.client in state["related"]["user"])
+        and (not query.status or own["status"] == query.status)
+    )
