@@ -256,6 +256,8 @@ class Service:
     def _assign(self, partition: int) -> None:
         """Hold the others back until the partition is ready: its events may be the older ones."""
         self.counters.assigned += 1
+        if partition in self._next:  # the source lost its place in the log: start again from what is known for sure
+            self._let_go(partition)
         self._merge.assign(partition)
         self._unready.append(partition)
 

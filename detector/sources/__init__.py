@@ -25,6 +25,10 @@ class SourceUnavailableError(Exception):
     """The source cannot do this now (unreachable, or the group is rebalancing): nothing is lost, try again later."""
 
 
+class SourceError(Exception):
+    """The source cannot be used as configured; trying again would not help. The message says what to change."""
+
+
 class Change(NamedTuple):
     """Partitions came or went. `revoked`: finish and commit first; `lost`: another worker already has them."""
 
