@@ -90,7 +90,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         "volume",
-        "more queries than this client or its peers ever send",
+        "a client sends more queries than it or its peers ever did",
         (("volume.burst", 1),),
         Progress("volume.rate", 1, 100_000, log=True),
     ),
@@ -100,7 +100,7 @@ SIGNALS: tuple[Signal, ...] = tuple(
     signal
     for family in FAMILIES
     for signal in (
-        Signal(f"{family.name}.evidence", "log10 e-value", -np.inf, np.inf, f"evidence that {family.meaning}"),
+        Signal(f"{family.name}.evidence", "log10 e-value", -CAP, CAP, f"evidence that {family.meaning}"),
         Signal(f"{family.name}.progress", "share", 0.0, 1.0, f"how far it got, from {family.progress.signal}"),
     )
 )

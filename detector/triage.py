@@ -1,0 +1,288 @@
+"""Triage: matches become episodes, and few of them alerts. No I/O, no clock: event time only.
+
+An episode of a rule and a client on a model opens at the first match and ends after `episode` of event time without
+one. It is raised once, escalated when the severity rises above what was raised, and otherwise only counted. A rule of
+stage `shadow` goes through the same, alerts nobody, and is counted.
+
+In a pipeline, for every chunk, after detectors and `families.combine`:
+
+    emissions = triage.observe(batch, slot, signals, state)
+    alerts = [build_alert(ruleset, e, batch, signals, context) for e in emissions]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from detector.alerts import SEVERITIES, Alert, Evidence, Span
+from detector.conditions import thresholds
+from detector.events import F32, I64, U8, EventBatch
+from detector.families import tests_of
+from detector.rules import Rule, Ruleset
+from detector.rules_match import Matcher
+from detector.rules_yaml import clip
+
+TARGETED = ("inversion", "adversarial_search")  # families that aim at a class
+
+
+class TriageState(NamedTuple):
+    """Episodes by slot and active rule. A row of zeros is a new client: severity 0 means no episode yet."""
+
+    level: U8  # [capacity, r] highest severity raised in the episode, 1..4
+    first_us: I64  # [capacity, r] first match
+    first_offset: I64  # [capacity, r] its offset
+    last_us: I64  # [capacity, r] newest match
+    matches: I64  # [capacity, r] matches of the episode
+    suppressed: I64  # [capacity, r] those of them that raised nothing
+    open_until_us: I64  # [capacity] end of the last open episode of any rule that alerts
+
+
+class Emission(NamedTuple):
+    """One alert event to be built: row of the chunk, and the episode as it stands there."""
+
+    row: int
+    rule: int  # index into `Ruleset.active`
+    level: int  # severity 1..4
+    escalated: bool  # else raised
+    first_match_us: int
+    first_offset: int
+    matches: int
+    suppressed: int
+
+
+class Triage:
+    """One rule set at work. Its counters are by active rule and for metrics; they are no part of the result."""
+
+    def __init__(self, ruleset: Ruleset) -> None:
+        self.ruleset = ruleset
+        self.matcher = Matcher(ruleset)
+        rules = ruleset.active
+        self.columns = tuple(
+            rule.uuid for rule in rules
+        )  # what the second axis of the state means: goes into snapshots
+        self.alerting = tuple(rule.stage != "shadow" for rule in rules)
+        self.matched = np.zeros(len(rules), np.int64)
+        self.raised = np.zeros(len(rules), np.int64)  # of a shadow rule: what it would have raised
+        self.escalated = np.zeros(len(rules), np.int64)
+        self._longest_us = max((rule.episode for rule in rules), default=0)
+
+    def state(self, capacity: int) -> TriageState:
+        """Return zeroed state for that many slots."""
+        shape = (capacity, len(self.columns))
+        return TriageState(
+            level=np.zeros(shape, np.uint8),
+            first_us=np.zeros(shape, np.int64),
+            first_offset=np.zeros(shape, np.int64),
+            last_us=np.zeros(shape, np.int64),
+            matches=np.zeros(shape, np.int64),
+            suppressed=np.zeros(shape, np.int64),
+            open_until_us=np.zeros(capacity, np.int64),
+        )
+
+    def observe(self, batch: EventBatch, slot: I64, signals: Mapping[str, F32], state: TriageState) -> list[Emission]:
+        """Update the episodes with a chunk of n events and return the few alert events, in stream order.
+
+        `slot` [n] says where each event's client lives in `state`; a row with slot < 0 (no place of its own yet) is
+        left out. `signals` holds columns [n]: those of the detectors and of the families.
+        """
+        emissions: list[Emission] = []
+        for rule, rows, level in self.matcher.matches(batch, signals):
+            out = np.empty((len(rows), len(Emission._fields)), np.int64)
+            watching = self.alerting[rule]
+            episode_us = self.ruleset.active[rule].episode
+            longest_us = self._longest_us if watching else 0
+            found = _episodes(rule, episode_us, longest_us, rows, level, slot, batch.time_us, batch.offset, state, out)
+            self.matched[rule] += len(rows)
+            self.escalated[rule] += (escalated := int(out[:found, 3].sum()))
+            self.raised[rule] += found - escalated
+            if watching:
+                emissions += [Emission._make(row)._replace(escalated=bool(row[3])) for row in out[:found].tolist()]
+        return sorted(emissions)
+
+    def carry(self, before: TriageState, columns: tuple[str, ...]) -> TriageState:
+        """Return state for this rule set with the episodes of another set or of a snapshot, matched by rule uuid.
+
+        `columns` names the rules of `before`. So rules can be reloaded, and new versions deployed, without raising
+        open episodes a second time. Rules that are gone take their episodes with them.
+        """
+        after = self.state(len(before.open_until_us))
+        for to, uuid in enumerate(self.columns):
+            if uuid in columns:
+                came = columns.index(uuid)
+                for name in TriageState._fields[:-1]:
+                    getattr(after, name)[:, to] = getattr(before, name)[:, came]
+        if any(self.alerting):
+            episodes_us = np.array([rule.episode for rule in self.ruleset.active], np.int64)
+            until = np.where(after.level > 0, after.last_us + episodes_us, 0)
+            after.open_until_us[:] = until[:, np.flatnonzero(self.alerting)].max(axis=1)
+        return after
+
+
+def under_suspicion(state: TriageState, now_us: int) -> NDArray[np.bool_]:
+    """Mark the slots [capacity] with an open episode, not to be evicted; a kernel reads `open_until_us` itself."""
+    return state.open_until_us >= now_us
+
+
+@njit(cache=True, nogil=True)
+def _episodes(
+    rule: int,
+    episode_us: int,
+    longest_us: int,
+    rows: I64,
+    level: U8,
+    slot: I64,
+    time_us: I64,
+    offset: I64,
+    state: TriageState,
+    out: I64,
+) -> int:
+    """Walk the matches of one rule in stream order; write an emission a row into `out` and return how many.
+
+    A single event stamped far in the future must not keep an episode open for years: a match from before the last
+    one's reach moves the end back. `longest_us` is 0 where the rule protects nobody from eviction.
+    """
+    found = 0
+    for i in range(len(rows)):
+        row = rows[i]
+        s = slot[row]
+        if s < 0:
+            continue
+        t = time_us[row]
+        last = state.last_us[s, rule]
+        if state.level[s, rule] == 0 or t - last > episode_us:
+            state.level[s, rule] = 0
+            state.first_us[s, rule] = t
+            state.first_offset[s, rule] = offset[row]
+            state.matches[s, rule] = 0
+            state.suppressed[s, rule] = 0
+            last = t
+        if t > last or last - t > episode_us:
+            last = t
+        state.last_us[s, rule] = last
+        state.matches[s, rule] += 1
+        if longest_us > 0:
+            until = last + episode_us
+            if until > state.open_until_us[s] or state.open_until_us[s] > t + longest_us:
+                state.open_until_us[s] = until
+        if level[i] <= state.level[s, rule]:
+            state.suppressed[s, rule] += 1
+            continue
+        out[found, 0] = row
+        out[found, 1] = rule
+        out[found, 2] = level[i]
+        out[found, 3] = state.level[s, rule] > 0
+        out[found, 4] = state.first_us[s, rule]
+        out[found, 5] = state.first_offset[s, rule]
+        out[found, 6] = state.matches[s, rule]
+        out[found, 7] = state.suppressed[s, rule]
+        state.level[s, rule] = level[i]
+        found += 1
+    return found
+
+
+class Context(NamedTuple):
+    """What the pipeline knows of an alerting event beside its columns."""
+
+    start_us: int  # the client's first query to the model, as far as remembered
+    baseline: str  # which reference served
+    sensitivity: float = 1.0  # what the model protects, 0–1
+    quantiles: Mapping[str, tuple[float, float, float]] = {}  # signal -> p50, p95, p99 over the model's other clients
+
+
+def build_alert(
+    ruleset: Ruleset, emission: Emission, batch: EventBatch, signals: Mapping[str, F32], context: Context
+) -> Alert:
+    """Return the alert of one emission; the same chunk and signals as `observe` saw."""
+    row, rule, ref = emission.row, ruleset.active[emission.rule], ruleset.refs[emission.rule]
+    model = batch.models[batch.model[row]]
+    evidence = _evidence(ruleset, rule, signals, row, context)
+    tests = {test: _at(signals, test, row) for test in tests_of(rule.family)}
+    contributions = {test: value for test, value in tests.items() if not np.isnan(value)}
+    progress = _at(signals, f"{rule.family}.progress", row)
+    target = _at(signals, "steering.target", row) if rule.family in TARGETED else np.nan
+    severity = SEVERITIES[emission.level - 1]
+    offset = int(batch.offset[row])
+    alert = Alert(
+        action="alert-escalated" if emission.escalated else "alert-raised",
+        rule=ref,
+        severity=severity,
+        time_us=int(batch.time_us[row]),
+        start_us=min(context.start_us, emission.first_match_us),
+        first_match_us=emission.first_match_us,
+        client_id=batch.client_id[row],
+        client_kind=batch.client_kind[row],
+        client_ip=batch.client_ip[row],
+        model=model.name,
+        model_version=model.version,
+        queries=int(np.nan_to_num(_at(signals, "trajectory.queries", row))),
+        target="" if np.isnan(target) else str(int(target)),
+        reason="",
+        risk=risk(_at(signals, f"{rule.family}.evidence", row), progress, context.sensitivity),
+        evidence=evidence,
+        contributions=contributions,
+        baseline=context.baseline,
+        span=Span(batch.topic, int(batch.partition[row]), emission.first_offset, offset),
+        suppressed=emission.suppressed,
+    )
+    return replace(alert, reason=_reason(alert, progress))
+
+
+def risk(evidence: float, progress: float, sensitivity: float) -> float:
+    """Return 0–100, rising with each of its three parts.
+
+    Strength is 1 − 2^(−evidence/3): half at an e-value of 10³, three quarters at 10⁶. Evidence alone gives at most 60:
+    the rest is for how far the attacker got. What the model protects scales the whole between a half and one.
+    NaN counts as nothing known: 0.
+    """
+    strength = 1.0 - 2.0 ** (-max(float(np.nan_to_num(evidence)), 0.0) / 3.0)
+    reach = 0.6 + 0.4 * min(max(float(np.nan_to_num(progress)), 0.0), 1.0)
+    return float(100.0 * strength * reach * (0.5 + 0.5 * min(max(sensitivity, 0.0), 1.0)))
+
+
+def _at(signals: Mapping[str, F32], name: str, row: int) -> float:
+    return float(signals[name][row]) if name in signals else np.nan
+
+
+def _evidence(
+    ruleset: Ruleset, rule: Rule, signals: Mapping[str, F32], row: int, context: Context
+) -> tuple[Evidence, ...]:
+    """Return every threshold of the rule and its ladder, met or not, each once, in the order written."""
+    asked = chain(thresholds(rule.when), *(thresholds(step.when) for step in rule.escalate))
+    items = []
+    for threshold in dict.fromkeys(asked):
+        signal = ruleset.catalogue.get(threshold.signal)
+        observed = _at(signals, threshold.signal, row)
+        items.append(
+            Evidence(
+                signal=threshold.signal,
+                observed=observed,
+                op=threshold.op,
+                threshold=threshold.value,
+                unit=signal.unit if signal else "",
+                met=threshold.met(observed),
+                baseline=context.quantiles.get(threshold.signal),
+            )
+        )
+    return tuple(items)
+
+
+def _reason(alert: Alert, progress: float) -> str:
+    """Say in one sentence, with numbers, why; the client's name comes from outside and is made printable."""
+    client = "".join(c if c.isprintable() else "?" for c in clip(alert.client_id, 64))
+    met = {item.signal: item for item in alert.evidence if item.met}  # of a ladder of thresholds the highest met
+    facts = [f"{item.signal} {item.observed:.4g} ({item.op} {item.threshold:g})" for item in met.values()]
+    if not np.isnan(progress) and f"{alert.rule.family}.progress" not in met:
+        facts.append(f"{alert.rule.family}.progress {progress:.2f}")
+    if alert.contributions:
+        test, value = max(alert.contributions.items(), key=lambda item: item[1])
+        facts.append(f"strongest test {test} {value:.4g}")
+    target = f", towards class {alert.target}" if alert.target else ""
+    subject = f"{alert.rule.title}: client {client} on model {alert.model}{target}, {alert.queries} queries"
+    return f"{subject}: {', '.join(facts)}."
