@@ -6,7 +6,6 @@ Write-ahead log, one transaction a write, durable before `write` returns; severa
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +71,7 @@ class SqliteStore:
 
     def _write_one(self, db: sqlite3.Connection, document: Document, written: Written) -> None:
         try:
-            body = episodes.serialise(_received(document))
+            body = episodes.serialise(episodes.received(document))
         except TypeError as error:
             written.rejected.append(Rejected(document, f"not valid JSON: {error}"))
             return
@@ -229,12 +228,6 @@ class SqliteStore:
             ) from error
         except OSError as error:
             raise StoreUnavailableError(f"{self.path}: {error.strerror or error}: check [sqlite] path") from error
-
-
-def _received(document: Document) -> Document:
-    """Return the event with the time of its arrival: what Kibana's promotion rule looks at."""
-    now_us = int(time.time() * 1e6)  # noqa: TID251  a sink says when it stored something
-    return {**document, "event": {**document["event"], "ingested": rfc3339(now_us)}}
 
 
 def _advice(text: str) -> str:
