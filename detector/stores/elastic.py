@@ -46,7 +46,7 @@ class ElasticStore:
     """
 
     def __init__(
-        self, settings: ElasticsearchSettings, namespace: str, *, replay: bool = False, patience_s: float = 20.0
+        self, settings: ElasticsearchSettings, namespace: str, *, replay: bool = False, patience_s: float = 10.0
     ) -> None:
         self.namespace = namespace
         self.replay = replay
@@ -190,31 +190,30 @@ class ElasticStore:
                 episode.state, episode.version = None, None
 
     def _append_events(self, accepted: Sequence[_Episode], written: Written) -> None:
-        """Append the events that are pending, then say so in the states."""
+        """Append our events that are pending, then say so in the states."""
         pending: list[tuple[_Episode, Document]] = []
         for episode in accepted:
             own = _own(episode.state)
-            waiting = {episodes.event_id(d): d for d in own["pending"]}
-            pending.extend((episode, d) for d in waiting.values())
             for document in episode.documents:
                 identity = episodes.event_id(document)
                 if identity in own["refused"]:
                     written.rejected.append(Rejected(document, "refused by the alert store before"))
-                elif identity not in waiting:
+                elif identity in own["written"]:
                     written.duplicates += 1
-        there = self._stored_events([i for episode in accepted for i in episode.doubtful])
-        absent = [(e, d) for e, d in pending if episodes.event_id(d) not in there]
-        actions = [self._event_action(self.event_stream, episodes.event_id(d), d) for _, d in absent]
-        outcomes = {episodes.event_id(d): bulk.Outcome(409) for _, d in pending}
-        outcomes.update({a.id: o for a, o in zip(actions, self._cluster.apply(actions), strict=True)})
+                else:
+                    pending.append((episode, document))
+        doubtful = [i for e, d in pending if (i := episodes.event_id(d)) in e.doubtful]
+        outcomes = dict.fromkeys(self._stored_events(doubtful), bulk.Outcome(409))
+        absent = {i: d for _, d in pending if (i := episodes.event_id(d)) not in outcomes}
+        actions = [self._event_action(self.event_stream, identity, d) for identity, d in absent.items()]
+        outcomes.update(zip(absent, self._cluster.apply(actions), strict=True))
         marks: dict[str, tuple[list[str], list[str]]] = {}
         for episode, document in pending:
             identity = episodes.event_id(document)
             outcome = outcomes[identity]
             good, bad = marks.setdefault(episode.id, ([], []))
             (good if outcome.stored or outcome.conflict else bad).append(identity)
-            if any(episodes.event_id(d) == identity for d in episode.documents):
-                _count(document, outcome, written)
+            _count(document, outcome, written)
         self._mark([e for e in accepted if e.id in marks], marks)
 
     def _mark(self, todo: list[_Episode], marks: dict[str, tuple[list[str], list[str]]]) -> None:
@@ -242,9 +241,10 @@ class ElasticStore:
         hits = list(self._cluster.search(self.alias, query, [{"querywatch.alert_id": "asc"}], limit=10_000))
         left = [_Episode(hit["_id"], hit["_index"], []) for hit in hits]
         self._fetch(left)
-        left = [e for e in left if e.state is not None]
+        for episode in left:
+            episode.documents = list(_own(episode.state)["pending"])
         self._append_events(left, Written())
-        return sum(len(e.doubtful) for e in left)
+        return sum(len(e.documents) for e in left)
 
     def _stored_events(self, ids: Sequence[str]) -> set[str]:
         """Return which events the stream holds, in whichever of its backing indices."""

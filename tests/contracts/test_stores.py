@@ -221,8 +221,8 @@ def check_writers_at_the_same_time_store_each_event_once(open_store: Open) -> No
     states = store.list(AlertQuery())
     assert [s["querywatch"]["severity"] for s in states] == ["critical"] * 20
     assert all(len(store.events(_id(s))) == 2 for s in states)
-    assert sum(t.stored for t in totals) == len(documents)
-    assert sum(t.duplicates for t in totals) == 2 * len(documents)
+    assert sum(t.stored + t.duplicates for t in totals) == 3 * len(documents)
+    assert sum(t.stored for t in totals) <= len(documents)  # less, where one completed what another had begun
 
 
 def check_setup_can_run_twice_and_dry_run_changes_nothing(open_store: Open) -> None:
