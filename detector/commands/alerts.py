@@ -17,7 +17,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from detector.alerts import SEVERITIES, Document
-from detector.commands.text import cell, printable
+from detector.commands.text import cell
 from detector.settings import load_settings
 from detector.stores import AlertQuery, AlertStore, Documents
 from detector.wiring import open_store
@@ -46,6 +46,8 @@ def list_alerts(
     as_json: AsJson = False,
 ) -> None:
     """List alerts, newest first."""
+    for option, value in (("--rule", rule), ("--model", model), ("--client", client)):
+        _text(value, option)
     query = AlertQuery(
         since_us=_since_us(since),
         severities=tuple(_known(name, SEVERITIES, "--severity") for name in severity or ()),
@@ -73,12 +75,13 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one alert: why it was raised, how sure it is, where the queries are, what to do."""
+    if not re.fullmatch(r"[0-9a-f]{4,32}", alert.lower()):
+        raise typer.BadParameter("an id has 4 to 32 of the signs 0-9 and a-f", param_hint="ID")
     with _store(replay) as store:
-        state = store.get(alert)
+        state = store.get(alert.lower())
         events = store.events(state["querywatch"]["alert_id"]) if state else []
     if state is None:
-        wanted = printable(alert, 40)
-        typer.echo(f"querywatch: no alert, or more than one, has an id that starts with {wanted!r}", err=True)
+        typer.echo(f"querywatch: no alert, or more than one, has an id that starts with {alert.lower()}", err=True)
         typer.echo(f"  querywatch alerts list{' --replay' if replay else ''}   shows the ids", err=True)
         raise typer.Exit(1)
     if as_json:
@@ -108,6 +111,13 @@ def _since_us(text: str) -> int | None:
     return max(0, int((time.time() - age_s) * 1e6))  # noqa: TID251  a person's "last 24 hours" ends now
 
 
+def _text(value: str, option: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # bytes that the terminal's encoding does not know arrive as half signs
+        raise typer.BadParameter("not valid text in this terminal's encoding", param_hint=option) from None
+
+
 def _known(name: str, names: Iterable[str], option: str) -> str:
     if name not in names:
         raise typer.BadParameter(f"there are {', '.join(names)}", param_hint=option)
@@ -115,26 +125,27 @@ def _known(name: str, names: Iterable[str], option: str) -> str:
 
 
 def _console() -> Console:
-    return Console(highlight=False, markup=False, emoji=False)
+    plain = Console(highlight=False, markup=False, emoji=False)
+    return plain if plain.is_terminal else Console(highlight=False, markup=False, emoji=False, width=200)
 
 
 def _print_list(states: Documents, more: bool) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("id", "severity", "last seen (UTC)", "model", "client", "rule", "status"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    table.add_column("queries", justify="right", no_wrap=True)
+    for name in ("id", "severity", "last seen (UTC)", "queries", "client", "model", "rule", "status"):
+        narrow = name in {"client", "model", "rule"}  # what a small terminal may cut
+        table.add_column(cell(name), no_wrap=not narrow, justify="right" if name == "queries" else "left")
     for state in states:
         own = state["querywatch"]
         severity = own["severity"]
         table.add_row(
             cell(own["alert_id"][:8]),
             cell(severity, style=_STYLES.get(severity, "")),
-            cell(_moment(state["@timestamp"])),
-            cell(own["model"]["name"], 24),
+            cell(_moment(state["@timestamp"])[:16]),
+            cell(f"{own['queries']:,}"),
             cell(_who(own), 32),
+            cell(own["model"]["name"], 24),
             cell(state["rule"]["id"], 32),
             cell(own["status"]),
-            cell(f"{own['queries']:,}"),
         )
     console = _console()
     console.print(table)

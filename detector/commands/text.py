@@ -17,8 +17,10 @@ def printable(value: object, limit: int = 0) -> str:
 
 
 def cell(value: object, limit: int = 0, style: str = "") -> Text:
-    """Return the text for rich, which reads no markup in it."""
-    return Text(printable(value, limit), style=style)
+    """Return the text for rich, which reads no markup in it; a table may cut it but not break it."""
+    return Text(
+        printable(value, limit), style=style, no_wrap=bool(limit) or None, overflow="ellipsis" if limit else None
+    )
 
 
 def _shown(sign: str) -> str:

@@ -291,7 +291,7 @@ class ElasticStore:
 
     def get(self, alert_id: str) -> Document | None:
         """Return one alert state by its id or an unambiguous start of it."""
-        if len(alert_id) < 4:
+        if not episodes.is_id_start(alert_id):
             return None
         start = {"prefix": {"querywatch.alert_id": alert_id}}
         if self.replay:

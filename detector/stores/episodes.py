@@ -9,6 +9,7 @@ and `refused` the ids of those that were stored or can never be.
 from __future__ import annotations
 
 import copy
+import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -30,6 +31,11 @@ def event_id(document: Document) -> str:
 def alert_id(document: Document) -> str:
     """Return the id of the episode that an alert event or a state belongs to."""
     return str(document["querywatch"]["alert_id"])
+
+
+def is_id_start(text: str) -> bool:
+    """Tell whether a text can be the start of an alert's id that is long enough to search for."""
+    return re.fullmatch(r"[0-9a-f]{4,32}", text) is not None
 
 
 def is_replay(document: Document) -> bool:

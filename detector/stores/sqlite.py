@@ -136,7 +136,7 @@ class SqliteStore:
 
     def get(self, alert_id: str) -> Document | None:
         """Return one alert state by its id or an unambiguous start of it."""
-        if len(alert_id) < 4:
+        if not episodes.is_id_start(alert_id):
             return None
         span = [self.namespace, alert_id, alert_id + "\U0010ffff"]
         table = "replay_event" if self.replay else "alert_state"

@@ -1,0 +1,52 @@
+# Everything runs from a fresh checkout with python3 (3.11 or newer); real test servers also need mvn, or Docker.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench servers lock
+
+help: ## what there is
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+# The lock file pins every package, also what builds this one; the stamp makes a second call instant.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11: make PYTHON=python3.12 …" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## simulate traffic with attacks, replay it, read the alerts
+	@mkdir -p demo
+	$(BIN)/querywatch simulate --out demo/capture.jsonl.gz
+	$(BIN)/querywatch replay demo/capture.jsonl.gz
+	$(BIN)/querywatch alerts list --replay --limit 10
+	@id=$$($(BIN)/querywatch alerts list --replay --limit 1 --json | \
+		$(BIN)/python -c 'import json,sys; print(json.loads(sys.stdin.readline())["querywatch"]["alert_id"][:8])') && \
+		echo && $(BIN)/querywatch alerts show --replay $$id
+
+check: $(READY) ## style, types, import directions and the fast tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -m "not integration and not slow"
+
+test: $(READY) ## all tests, with real Kafka and Elasticsearch
+	$(BIN)/pytest -q
+
+bench: $(READY) ## speed, measured on this machine
+	$(BIN)/python -m pytest -q -s tests/benchmarks
+
+servers: $(READY) ## a real Kafka and Elasticsearch until Ctrl-C
+	@$(BIN)/python -m tests.servers
+
+lock: ## take the newest allowed versions and pin them
+	rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(VENV)/lock/bin/python -m pip install --quiet -e . --group dev "hatchling>=1.27" editables
+	$(VENV)/lock/bin/python -m pip freeze --exclude-editable > requirements.lock
+	rm -rf $(VENV)/lock
