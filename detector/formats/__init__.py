@@ -15,7 +15,7 @@ from detector.events import Decoded, EventBatch, Records
 from detector.formats.columns import ClientKeys
 from detector.settings import LimitSettings
 
-_SHARED = frozenset({"columns", "fields", "numbers", "record"})
+_SHARED = frozenset({"bulk", "columns", "fields", "numbers", "record"})
 
 
 class Adapter(Protocol):

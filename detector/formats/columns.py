@@ -31,6 +31,20 @@ _INTEGER_LABELS = 1 << 32  # labels 0 .. 2^32 - 1 are their own key; hashes of t
 _CACHED_KEYS = 1 << 18
 
 
+class _KeysOfModel(dict[str, int]):
+    """Keyed hashes of the clients of one model, made when first asked for."""
+
+    def __init__(self, model: ModelRef, secret: bytes) -> None:
+        super().__init__()
+        self._parts = (model.name.encode(), model.version.encode())
+        self._secret = secret
+
+    def __missing__(self, client: str) -> int:
+        framed = b"".join(len(part).to_bytes(4, "big") + part for part in (client.encode(), *self._parts))
+        self[client] = key = int.from_bytes(blake2b(framed, digest_size=8, key=self._secret).digest(), "big")
+        return key
+
+
 class ClientKeys:
     """Keyed 64-bit hashes of (client id, model name, model version), remembered for clients seen lately.
 
@@ -40,23 +54,17 @@ class ClientKeys:
     def __init__(self, secret: bytes, capacity: int = _CACHED_KEYS) -> None:
         self._secret = secret if len(secret) <= blake2b.MAX_KEY_SIZE else blake2b(secret).digest()
         self._capacity = capacity
-        self._known: dict[tuple[str, ModelRef], int] = {}
+        self._known: dict[ModelRef, _KeysOfModel] = {}
 
-    def of(self, clients: Sequence[str], models: Sequence[ModelRef]) -> U64:
-        """Return the key of each pair of client and model."""
-        if len(self._known) + len(clients) > self._capacity:
+    def of(self, clients: Sequence[str], model: Sequence[int], models: Sequence[ModelRef]) -> U64:
+        """Return the key of each client, who asked models[model[i]]."""
+        if len(self) + len(clients) > self._capacity:
             self._known.clear()
-        known = self._known
-        pairs = list(zip(clients, models, strict=True))
-        for pair in pairs:
-            if pair not in known:
-                known[pair] = self._hash(*pair)
-        return np.array([known[pair] for pair in pairs], np.uint64)
+        keys = [self._known.setdefault(ref, _KeysOfModel(ref, self._secret)) for ref in models]
+        return np.array([keys[m][client] for m, client in zip(model, clients, strict=True)], np.uint64)
 
-    def _hash(self, client: str, model: ModelRef) -> int:
-        parts = (client.encode(), model.name.encode(), model.version.encode())
-        framed = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-        return int.from_bytes(blake2b(framed, digest_size=8, key=self._secret).digest(), "big")
+    def __len__(self) -> int:
+        return sum(len(keys) + 1 for keys in self._known.values())
 
 
 def hash_text(text: str) -> int:
@@ -129,17 +137,18 @@ def to_batch(rows: Sequence[Row], records: Records, keys: ClientKeys) -> EventBa
         models.setdefault(row.model, len(models))
     inputs = _ragged([row.given.values for row in rows])
     given = np.array([row.given.digest for row in rows], np.uint64)
+    model = [models[row.model] for row in rows]
     clients = [row.client_id for row in rows]
     record = np.array([row.record for row in rows], np.int64)
     return EventBatch(
         topic=records.topic,
         models=list(models),
-        model=np.array([models[row.model] for row in rows], np.int32),
+        model=np.array(model, np.int32),
         time_us=np.array([row.time_us for row in rows], np.int64),
         partition=np.asarray(records.partitions, np.int32)[record],
         offset=np.asarray(records.offsets, np.int64)[record],
         instance=np.array([row.instance for row in rows], np.int32),
-        client_key=keys.of(clients, [row.model for row in rows]),
+        client_key=keys.of(clients, model, list(models)),
         client_id=clients,
         client_kind=[row.client_kind for row in rows],
         client_ip=[row.client_ip for row in rows],
@@ -157,16 +166,15 @@ def to_batch(rows: Sequence[Row], records: Records, keys: ClientKeys) -> EventBa
     )
 
 
-def weave(fast: EventBatch, fast_record: I64, careful: EventBatch, careful_record: I64) -> EventBatch:
-    """Return the events of both batches in the order of their records; models again in order of first appearance."""
-    both = EventBatch.concat([fast, careful])
-    both = both.take(np.argsort(np.concatenate([fast_record, careful_record]), kind="stable"))
-    used, first = np.unique(both.model, return_index=True)
+def weave(parts: Sequence[EventBatch], record: I64) -> EventBatch:
+    """Return the events of all parts in the order of their records; models again in order of first appearance."""
+    batch = EventBatch.concat(parts).take(np.argsort(record, kind="stable"))
+    used, first = np.unique(batch.model, return_index=True)
     order = used[np.argsort(first)]
-    place = np.zeros(len(both.models), np.int32)
+    place = np.zeros(len(batch.models), np.int32)
     place[order] = np.arange(len(order))
-    both.models, both.model = [both.models[i] for i in order], place[both.model]
-    return both
+    batch.models, batch.model = [batch.models[i] for i in order], place[batch.model]
+    return batch
 
 
 def dead_letter(records: Records, i: int, reason: Reason, error: str, instances: tuple[int, ...] = ()) -> DeadLetter:

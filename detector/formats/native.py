@@ -1,6 +1,6 @@
 """prediction_event/1: one JSON object a record, also the capture format.
 
-`decode` reads every record with every check.
+`decode` reads plain records in bulk (bulk.py), and whatever that declines with every check (record.py).
 """
 
 from __future__ import annotations
@@ -11,31 +11,41 @@ import numpy as np
 import orjson
 
 from detector.events import DeadLetter, Decoded, EventBatch, Flag, InputLevel, OutputLevel, Reason, Records
-from detector.formats.columns import ClientKeys, Row, dead_letter, to_batch
+from detector.formats import bulk
+from detector.formats.columns import ClientKeys, Row, dead_letter, to_batch, weave
 from detector.formats.record import SCHEMA, SEED, RecordError, parse, rows_of
 from detector.settings import LimitSettings
 
 
 def decode(records: Records, *, limits: LimitSettings, secret: bytes, cache: ClientKeys | None = None) -> Decoded:
     """Return the events of `records` in their order, and a dead letter for each record that could not be read."""
+    keys = cache if cache is not None else ClientKeys(secret)
+    plain, done = bulk.read(records, limits, keys)
+    if len(done) == len(records.values):
+        return Decoded(plain, [], 0)
+    left = np.ones(len(records.values), bool)
+    left[done] = False
     rows: list[Row] = []
     refused: list[DeadLetter] = []
     skipped = 0
-    for i, value in enumerate(records.values):
+    for i in np.flatnonzero(left).tolist():
+        value = records.values[i]
         if not value:
             skipped += 1
             continue
         try:
             entries, bad = rows_of(i, parse(value, limits), limits)
-        except RecordError as error:
-            refused.append(dead_letter(records, i, error.reason, str(error)))
+        except RecordError as fault:
+            refused.append(dead_letter(records, i, fault.reason, str(fault)))
             continue
         rows += entries
         if bad:
             error = "input.vector: entries that are no lists of numbers"
             refused.append(dead_letter(records, i, Reason.INVALID_EVENT, error, bad))
-    keys = cache if cache is not None else ClientKeys(secret)
-    return Decoded(to_batch(rows, records, keys), refused, skipped)
+    if not rows:
+        return Decoded(plain, refused, skipped)
+    order = np.concatenate([done, np.array([row.record for row in rows], np.int64)])
+    return Decoded(weave([plain, to_batch(rows, records, keys)], order), refused, skipped)
 
 
 def encode(batch: EventBatch) -> list[bytes]:

@@ -1,0 +1,221 @@
+"""The short way for plain records: one instance, no surprises, all in bulk.
+
+A record is parted into its lists of numbers, read by a compiled loop, and the small envelope around them, read by
+msgspec into typed structs that know exactly the fields of prediction_event/1. Whatever is not plain (an unknown field,
+an escape, a text beyond ASCII, a number too many) is declined, never guessed: the careful reader takes it, and where
+both could read a record they agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+
+from detector.events import I64, EventBatch, Flag, InputLevel, ModelRef, OutputLevel, Ragged, Records
+from detector.formats import fields
+from detector.formats.columns import MAX_TEXT_BYTES, UNKNOWN, ClientKeys, label_key
+from detector.formats.numbers import PADDING, best_of_rows, hash_rows, split, times_us
+from detector.formats.record import KINDS
+from detector.settings import LimitSettings
+
+CHUNK_BYTES = 1 << 18  # text read in one go: its numbers and envelopes stay in the processor's cache
+
+_Text = Annotated[str, Meta(max_length=MAX_TEXT_BYTES)]  # plain records are ASCII: characters are bytes
+_Finite = Annotated[float, Meta(ge=-3.4e38, le=3.4e38)]  # finite as float32
+
+
+class _Plain(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
+    """Unknown fields are declined, so that a key "vector" can stand in one place only."""
+
+
+class _Client(_Plain):
+    id: _Text | None = None
+    kind: _Text | None = None
+    ip: _Text | None = None
+
+
+class _Model(_Plain):
+    name: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_BYTES)]
+    version: _Text = ""
+
+
+class _Input(_Plain):
+    vector: Literal[0]  # the mark that `split` leaves
+
+
+class _Output(_Plain):
+    label: (
+        Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_BYTES)] | Annotated[int, Meta(ge=0, lt=1 << 32)] | None
+    ) = None
+    confidence: _Finite | None = None
+    scores: Literal[0] | None = None
+
+
+class _Event(_Plain):
+    event_time: str | float
+    model: _Model
+    schema: Literal["prediction_event/1"] | None = None  # record.SCHEMA
+    request_id: str | None = None
+    client: _Client = _Client()
+    status: Annotated[int, Meta(ge=0, le=999)] | None = None
+    latency_ms: _Finite | None = None
+    input: _Input | None = None
+    output: _Output = _Output()
+
+
+_DECODER = msgspec.json.Decoder(_Event)
+_DECLINED = _Event(event_time=0, model=_Model(name="-"))
+
+
+class _Parted(NamedTuple):
+    """Records parted into envelopes (or `_DECLINED`) and the numbers of each."""
+
+    events: list[_Event]
+    vectors: Ragged
+    scores: Ragged
+    record: I64
+
+
+def read(records: Records, limits: LimitSettings, keys: ClientKeys) -> tuple[EventBatch, I64]:
+    """Return the plain records as columns, and their indexes; all others are left to the careful reader."""
+    chunks = [_part([records.values[i] or b"" for i in chunk], chunk) for chunk in _chunks(records.values, limits)]
+    chunks.append(_part([], []))
+    events = [event for chunk in chunks for event in chunk.events]
+    vectors, scores = (Ragged.concat([chunk[k] for chunk in chunks]) for k in (1, 2))
+    record = np.concatenate([chunk.record for chunk in chunks])
+    time_us = _times_us([event.event_time for event in events])
+    widths, score_widths = np.diff(vectors.offsets), np.diff(scores.offsets)
+    good = (time_us >= 0) & (widths <= limits.max_numbers) & np.array([e is not _DECLINED for e in events], bool)
+    # a key "input" or "output" may stand there twice, and only the last one counts
+    good &= np.array([e.input is not None for e in events], bool) == (widths > 0)
+    good &= np.array([e.output.scores is not None for e in events], bool) == (score_widths > 0)
+    if not good.all():
+        rows = np.flatnonzero(good)
+        events = [events[i] for i in rows.tolist()]
+        vectors, scores, time_us, record = vectors.take(rows), scores.take(rows), time_us[rows], record[rows]
+    return _columns(_Parted(events, vectors, scores, record), time_us, records, keys), record
+
+
+def _chunks(values: Sequence[bytes | None], limits: LimitSettings) -> Iterator[list[int]]:
+    """Cut the records that are not too large into runs of about CHUNK_BYTES."""
+    chunk: list[int] = []
+    size = 0
+    for i, value in enumerate(values):
+        if value and len(value) <= limits.max_record_bytes:
+            chunk.append(i)
+            size += len(value)
+            if size >= CHUNK_BYTES:
+                yield chunk
+                chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _part(values: list[bytes], chunk: list[int]) -> _Parted:
+    joined = b"\n".join([*values, bytes(PADDING)])
+    text = np.frombuffer(joined, np.uint8)
+    words = np.ndarray((len(text) - PADDING + 1,), np.uint64, joined, 0, (1,))
+    starts = np.zeros(len(values) + 1, np.int64)
+    np.cumsum([len(value) + 1 for value in values], out=starts[1:])
+    envelopes, widths = np.empty(len(text), np.uint8), np.empty((2, len(values)), np.int64)
+    vectors, scores = np.empty(len(text), np.float32), np.empty(len(text), np.float32)
+    size, n_vectors, n_scores = split(text, words, starts, envelopes, vectors, scores, widths)
+    plain = widths[0] >= 0
+    return _Parted(
+        _decode_lines(envelopes[:size].tobytes()),
+        Ragged(vectors[:n_vectors], _ends(widths[0, plain])),
+        Ragged(scores[:n_scores], _ends(widths[1, plain])),
+        np.array(chunk, np.int64)[plain],
+    )
+
+
+def _decode_lines(lines: bytes) -> list[_Event]:
+    """Read all envelopes at one go, or one by one where some of them are declined."""
+    try:
+        return _DECODER.decode_lines(lines)
+    except msgspec.MsgspecError:
+        return [_decode_line(line) for line in lines.splitlines()]
+
+
+def _decode_line(line: bytes) -> _Event:
+    try:
+        return _DECODER.decode(line)
+    except msgspec.MsgspecError:
+        return _DECLINED
+
+
+def _ends(widths: I64) -> I64:
+    offsets = np.zeros(len(widths) + 1, np.int64)
+    np.cumsum(widths, out=offsets[1:])
+    return offsets
+
+
+def _times_us(times: list[str | float]) -> I64:
+    """Return microseconds since 1970, -1 where a time cannot be read."""
+    texts = [time if isinstance(time, str) else "" for time in times]
+    micros: I64 = times_us(
+        np.frombuffer("".join(texts).encode(), np.uint8), _ends(np.array(list(map(len, texts)), np.int64))
+    )
+    for i in np.flatnonzero(micros < 0).tolist():
+        with suppress(fields.FieldError):
+            micros[i] = fields.time_us(times[i])
+    return micros
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _label(label: str | int | None) -> tuple[str, int]:
+    return ("", -1) if label is None else (str(label), label_key(label))
+
+
+def _columns(parted: _Parted, time_us: I64, records: Records, keys: ClientKeys) -> EventBatch:
+    events, vectors, scores, record = parted
+    clients, outputs = [event.client for event in events], [event.output for event in events]
+    refs: dict[_Model, int] = {}
+    model = [refs.setdefault(event.model, len(refs)) for event in events]
+    models = [ModelRef(ref.name, ref.version) for ref in refs]
+    client_id = [client.id or UNKNOWN for client in clients]
+    best = best_of_rows(scores.values, scores.offsets)
+    scored = best >= 0
+    answered = [
+        output.label if output.label is not None else b if b >= 0 else None
+        for output, b in zip(outputs, best.tolist(), strict=True)
+    ]
+    labels = [_label(label) for label in answered]
+    confidence = np.array(
+        [np.nan if output.confidence is None else output.confidence for output in outputs], np.float32
+    )
+    confidence[scored] = scores.values[scores.offsets[:-1][scored] + best[scored]]
+    key_of_label = np.array([key for _, key in labels], np.int64)
+    level = np.where(key_of_label >= 0, OutputLevel.LABEL, OutputLevel.NONE)
+    level[~np.isnan(confidence)] = OutputLevel.CONFIDENCE
+    level[scored] = OutputLevel.SCORES
+    return EventBatch(
+        topic=records.topic,
+        models=models,
+        model=np.array(model, np.int32),
+        time_us=time_us,
+        partition=np.asarray(records.partitions, np.int32)[record],
+        offset=np.asarray(records.offsets, np.int64)[record],
+        instance=np.zeros(len(events), np.int32),
+        client_key=keys.of(client_id, model, models),
+        client_id=client_id,
+        client_kind=[client.kind if client.kind in KINDS else UNKNOWN for client in clients],
+        client_ip=[client.ip or "" for client in clients],
+        status=np.array([200 if event.status is None else event.status for event in events], np.int16),
+        latency_ms=np.array([np.nan if event.latency_ms is None else event.latency_ms for event in events], np.float32),
+        input_level=np.where(np.diff(vectors.offsets) > 0, InputLevel.VECTOR, InputLevel.NONE).astype(np.uint8),
+        input=vectors,
+        input_digest=hash_rows(vectors.values, vectors.offsets),
+        output_level=level.astype(np.uint8),
+        scores=scores,
+        confidence=confidence,
+        label=[text for text, _ in labels],
+        label_key=key_of_label,
+        flags=np.array([0 if client.id else Flag.UNKNOWN_CLIENT for client in clients], np.uint16),
+    )
