@@ -48,7 +48,8 @@ class View(NamedTuple):
 
     batch: EventBatch
     slot: I64  # [n] ≥ 0
-    count: I64  # [n] queries of this client to this model so far, this one included
+    queries: I64  # [n] queries of this client to this model so far, this one included
+    since_us: I64  # [n] event time of its first query
     reference: I32  # [n] row of the model in `scales`
     scales: References
     sketch: I16  # [n, 32] whole numbers; only rows with `usable` mean something
@@ -63,6 +64,10 @@ class View(NamedTuple):
     tight: F32  # [n] cosine of the last two steps inside the tight thread (0.3 r0, 128); NaN where none
     tight_joined: U8  # [n] 1 where a tight thread was joined
     run: I32  # [n] how often this very input came back to back, this one included; 0 without a digest
+    coordinate: (
+        I32  # [n] the feature in which alone it differs from one of the last 64; −1 where none or over 32 features
+    )
+    partners: I32  # [n] how many of the last 64 differ from it in that feature alone
 
 
 class References(NamedTuple):
@@ -71,13 +76,15 @@ class References(NamedTuple):
     r0: F64  # [m] median nearest-neighbour distance among 64 benign rows, sketch units
     q95: F64  # [m] 95 % quantile of leave-one-out nearest-neighbour distances, sketch units
     classes: I64  # [m] number of classes answered, 2..16 (more are followed as they come up)
+    probability: U8  # [m] 1 where scores lie in 0..1
     near_rate: F64  # [m] share of benign rows with another within 0.3 r0 among 128
-    rows: I16  # [m, 256, 32] benign rows as sketches
+    rows: I16  # [m, 32, 256] benign rows as sketches, one a column
     row_count: I64  # [m]
     mean: F64  # [m, 32] mean of the benign rows
     width: I64  # [m] features of the input, 0 where unknown
     coordinate_rate: F64  # [m] share of benign rows that differ from another in exactly one coordinate
-    sweep_rate: F64  # [m] share of benign rows that complete a one-feature pair
+    minute_mean: F64  # [m] mean of ln(1 + queries) over the active minutes of the model's clients
+    minute_sd: F64  # [m] its standard deviation
 
 
 class Detector(Protocol):
@@ -107,4 +114,17 @@ def starved(view: View, need: Need) -> NDArray[np.bool_]:
     return (view.batch.input_level < need.input) | (view.batch.output_level < need.output)
 
 
-__all__ = ["F32", "I64", "U8", "U64", "Detector", "Need", "References", "Signal", "State", "View", "discover", "starved"]
+__all__ = [
+    "F32",
+    "I64",
+    "U8",
+    "U64",
+    "Detector",
+    "Need",
+    "References",
+    "Signal",
+    "State",
+    "View",
+    "discover",
+    "starved",
+]

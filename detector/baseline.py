@@ -1,0 +1,327 @@
+"""What benign traffic of each model looks like: learned slowly, used frozen.
+
+A model's first events wait until its reference is there: 256 fresh rows with at most 32 of one client, or 10 minutes
+of event time, or 2,048 events. Then they are judged in order, like all that follow. Centre and scale of the sketch stay
+for the life of the model version; rows and rates move on at the end of each epoch (an hour of event time): a quarter of
+the rows is replaced by rows of unsuspicious clients, at most 16 of one client, picked by a keyed hash so that nobody
+can choose them. In between everything is frozen, so partitions, workers and replays see the same reference.
+
+Limit: a model whose very first traffic is an attack has that attack in its reference until epochs have replaced it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from river import stats
+
+from detector.alerts import rfc3339
+from detector.detectors import References, View
+from detector.events import F32, F64, I16, I32, I64, U8, EventBatch, InputLevel, ModelRef
+from detector.sketch import DIMENSIONS, UNITS, adopt, project, robust_scale, sign_matrix
+
+ROWS = 256
+PER_CLIENT_FIRST, PER_CLIENT = 32, 16
+WAIT_EVENTS, WAIT_US, WAIT_ROWS = 2048, 600_000_000, 64
+WAIT_NUMBERS = 16_000_000  # floats of all waiting events together
+EPOCH_US = 3_600_000_000
+LEAST_ROWS = 8
+TRUSTED = 0.5  # log10 e-value up to which a client's rows may enter the reference
+MINUTE_PRIOR = (np.log1p(10.0), 1.5)  # until clients have been seen: ten queries a minute, two thirds within 2 and 50
+
+
+@dataclass(slots=True)
+class Space:
+    """How a model's inputs become sketches; fixed for the life of a model version."""
+
+    level: int  # InputLevel of the rows that it takes
+    width: int
+    center: F32
+    scale: F32
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A model's first events, kept until the reference can be made."""
+
+    parts: list[EventBatch] = field(default_factory=list)
+    events: int = 0
+    numbers: int = 0
+    first_us: int = 0
+    digests: set[int] = field(default_factory=set)
+    per_client: Counter[int] = field(default_factory=Counter)
+    rows: int = 0
+
+
+@dataclass(slots=True)
+class Learning:
+    """Candidates for the next epoch's rows: the smallest keyed hashes of fresh rows."""
+
+    hashes: list[int] = field(default_factory=list)
+    clients: list[int] = field(default_factory=list)
+    rows: list[I16] = field(default_factory=list)
+    minutes: stats.Var = field(default_factory=stats.Var)  # of ln(1 + queries) over active minutes; holds its mean too
+
+
+class Baselines:
+    """The references of all models, as arrays for the kernels and as words for alerts."""
+
+    def __init__(self, models: int, seed: int) -> None:
+        self.seed = seed
+        self.capacity = models
+        self.known: dict[ModelRef, int] = {}
+        self.spaces: dict[int, Space] = {}
+        self.names: dict[int, str] = {}  # which reference serves, in words
+        self.waiting: dict[ModelRef, Waiting] = {}
+        self.learning: dict[int, Learning] = {}
+        self.epoch = -1
+        self.overflow = 0  # events of models beyond the limit
+        self.scales = References(
+            r0=np.ones(models),
+            q95=np.ones(models),
+            classes=np.full(models, 2, np.int64),
+            probability=np.ones(models, np.uint8),
+            near_rate=np.zeros(models),
+            rows=np.zeros((models, DIMENSIONS, ROWS), np.int16),
+            row_count=np.zeros(models, np.int64),
+            mean=np.zeros((models, DIMENSIONS)),
+            width=np.zeros(models, np.int64),
+            coordinate_rate=np.zeros(models),
+            minute_mean=np.full(models, MINUTE_PRIOR[0]),
+            minute_sd=np.full(models, MINUTE_PRIOR[1]),
+        )
+
+    # --- the first rows -------------------------------------------------------------------------------------------
+
+    def admit(self, batch: EventBatch) -> Iterator[EventBatch]:
+        """Yield the rows whose models have a reference, in order; a model's waiting rows come when it gets one."""
+        for ref in [ref for ref in self.waiting if ref in self.known]:  # came with a partition taken over
+            yield EventBatch.concat(self.waiting.pop(ref).parts)
+        new = [m for m, ref in enumerate(batch.models) if ref not in self.known]
+        held = np.flatnonzero(np.isin(batch.model, new)) if new else np.empty(0, np.int64)
+        start = 0
+        mine: dict[int, list[int]] = {m: [] for m in new}
+        ready = set(range(len(batch.models))) - set(new)
+        for i in held.tolist():
+            m = int(batch.model[i])
+            if m in ready:
+                continue
+            ref = batch.models[m]
+            mine[m].append(i)
+            if self._wait(ref, batch, i):
+                yield from self._cut(batch, start, i, ready)
+                start = i + 1
+                self._keep(ref, batch, mine.pop(m))
+                yield self._open(ref)
+                ready.add(m)
+        yield from self._cut(batch, start, len(batch), ready)
+        for m, rows in mine.items():
+            if rows:
+                self._keep(batch.models[m], batch, rows)
+
+    def flush(self) -> Iterator[EventBatch]:
+        """Yield what still waits, judged by what there is: the end of a finite stream."""
+        for ref in list(self.waiting):
+            yield EventBatch.concat(self.waiting.pop(ref).parts) if ref in self.known else self._open(ref)
+
+    def _cut(self, batch: EventBatch, start: int, stop: int, ready: set[int]) -> Iterator[EventBatch]:
+        part = batch.slice(start, stop)
+        if len(ready) < len(batch.models):
+            rows = np.flatnonzero(np.isin(part.model, list(ready)))
+            part = part if len(rows) == len(part) else part.take(rows)
+        if len(part):
+            yield part
+
+    def _wait(self, ref: ModelRef, batch: EventBatch, i: int) -> bool:
+        """Count one event of a model without reference; true where this event completes it."""
+        if len(self.known) + len(self.waiting) >= self.capacity and ref not in self.waiting:
+            self.overflow += 1
+            return False
+        waiting = self.waiting.setdefault(ref, Waiting(first_us=int(batch.time_us[i])))
+        waiting.events += 1
+        waiting.numbers += int(batch.input.offsets[i + 1] - batch.input.offsets[i])
+        client, digest = int(batch.client_key[i]), int(batch.input_digest[i])
+        if usable_row(batch, i) and digest not in waiting.digests and waiting.per_client[client] < PER_CLIENT_FIRST:
+            waiting.digests.add(digest)
+            waiting.per_client[client] += 1
+            waiting.rows += 1
+        late = int(batch.time_us[i]) - waiting.first_us >= WAIT_US and waiting.rows >= WAIT_ROWS
+        full = sum(w.numbers for w in self.waiting.values()) > WAIT_NUMBERS
+        return waiting.rows >= ROWS or waiting.events >= WAIT_EVENTS or late or full
+
+    def resume(self, ref: ModelRef, batch: EventBatch) -> None:
+        """Let rows wait again that waited when a checkpoint was made."""
+        for i in range(len(batch)):
+            self._wait(ref, batch, i)
+        self.waiting[ref].parts.append(batch)
+
+    def _keep(self, ref: ModelRef, batch: EventBatch, rows: list[int]) -> None:
+        if ref in self.waiting:
+            self.waiting[ref].parts.append(batch.take(np.array(rows, np.int64)))
+
+    def _open(self, ref: ModelRef) -> EventBatch:
+        """Make the reference of a model from its waiting events, and return them."""
+        waiting = self.waiting.pop(ref)
+        batch = EventBatch.concat(waiting.parts)
+        m = self.known[ref] = len(self.known)
+        self.learning[m] = Learning()
+        self.names[m] = f"first {waiting.rows} rows"
+        rows = _first_rows(batch)
+        if len(rows) >= LEAST_ROWS:
+            widths = batch.input.offsets[rows + 1] - batch.input.offsets[rows]
+            levels = batch.input_level[rows]
+            level, width = Counter(zip(levels.tolist(), widths.tolist(), strict=True)).most_common(1)[0][0]
+            rows = rows[(levels == level) & (widths == width)][:ROWS]
+            self.spaces[m] = _space(batch, rows, int(level), int(width))
+            sketch, _ = self.sketch(batch, np.full(len(batch), m, np.int32))
+            self._describe(m, sketch[rows])
+            self.scales.width[m] = width
+        self._answers(m, batch)
+        return batch
+
+    def _answers(self, m: int, batch: EventBatch) -> None:
+        widths = batch.scores.offsets[1:] - batch.scores.offsets[:-1]
+        labels = len(set(batch.label_key[batch.label_key >= 0].tolist()))
+        self.scales.classes[m] = min(max(int(widths.max(initial=0)), labels, 2), 16)
+        values = batch.scores.values[batch.scores.offsets[0] : batch.scores.offsets[-1]]
+        self.scales.probability[m] = bool((values >= -1e-6).all() and (values <= 1 + 1e-6).all())
+
+    def _describe(self, m: int, rows: I16) -> None:
+        """Compute scales and rates of a model from benign rows [n, 32]."""
+        n = len(rows)
+        s = self.scales
+        gaps = _gaps(rows)
+        s.rows[m, :, :n] = rows.T
+        s.row_count[m] = n
+        s.mean[m] = rows.mean(axis=0)
+        nearest = gaps.min(axis=1)
+        some = gaps[:64, :64].min(axis=1)
+        s.r0[m] = max(float(np.median(some)), 1.0)
+        s.q95[m] = max(float(np.quantile(nearest, 0.95)), 1.0)
+        s.near_rate[m] = float((gaps[:128, :128].min(axis=1) < 0.3 * s.r0[m]).mean())
+        changed = (np.abs(rows[:, None, :] - rows[None, :, :].astype(np.int32)) > 0).sum(axis=2)
+        s.coordinate_rate[m] = float((changed == 1).any(axis=1).mean())
+
+    # --- sketches -------------------------------------------------------------------------------------------------
+
+    def sketch(self, batch: EventBatch, reference: I32) -> tuple[I16, U8]:
+        """Return the sketch [n, 32] of every row and whether it can be used (right level and width, call succeeded)."""
+        out = np.zeros((len(batch), DIMENSIONS), np.int16)
+        usable = np.zeros(len(batch), np.uint8)
+        widths = batch.input.offsets[1:] - batch.input.offsets[:-1]
+        for m in np.unique(reference).tolist():
+            space = self.spaces.get(m)
+            if space is None:
+                continue
+            fit = (reference == m) & (widths == space.width) & (batch.input_level == space.level) & (batch.status < 400)
+            rows = np.flatnonzero(fit)
+            usable[rows] = 1
+            if space.level == InputLevel.VECTOR:
+                signs = sign_matrix(space.width, self.seed)
+                project(batch.input.values, batch.input.offsets, rows, space.center, space.scale, signs, out)
+            else:
+                adopt(batch.input.values, batch.input.offsets, rows, out)
+        return out, usable
+
+    # --- epochs ---------------------------------------------------------------------------------------------------
+
+    def epochs(self, batch: EventBatch) -> Iterator[tuple[EventBatch, bool]]:
+        """Cut a batch where the watermark (the running maximum of event time) enters a new epoch.
+
+        Yields (rows, whether an epoch ended before them).
+        """
+        marks = np.maximum.accumulate(batch.time_us // EPOCH_US)
+        marks = np.maximum(marks, self.epoch)
+        cuts = np.flatnonzero(np.diff(np.concatenate([[self.epoch], marks])) > 0).tolist()
+        for start, stop in zip([0, *cuts], [*cuts, len(batch)], strict=True):
+            if start < stop:
+                ended = self.epoch >= 0 and int(marks[start]) > self.epoch
+                self.epoch = int(marks[start])
+                yield batch.slice(start, stop), ended
+
+    def learn(self, view: View, evidence: F32, minutes: F32) -> None:
+        """Collect candidates for the next epoch: fresh rows of unsuspicious clients, and complete minutes of volume."""
+        trusted = ~(evidence > TRUSTED)
+        for i in np.flatnonzero(np.isfinite(minutes) & trusted).tolist():
+            self.learning[int(view.reference[i])].minutes.update(float(minutes[i]))
+        hashes = (view.batch.input_digest ^ np.uint64(self.seed)) * np.uint64(0x9E3779B97F4A7C15)
+        limit = np.array([_limit(self.learning[m]) for m in range(len(self.known))], np.uint64)
+        fits = (view.fresh == 1) & trusted & (hashes < limit[view.reference])
+        for i in np.flatnonzero(fits).tolist():
+            _candidate(
+                self.learning[int(view.reference[i])], int(hashes[i]), int(view.batch.client_key[i]), view.sketch[i]
+            )
+
+    def close_epoch(self) -> None:
+        """Let the epoch's candidates into the references, a quarter of the rows at most."""
+        name = f"up to {rfc3339(self.epoch * EPOCH_US)[:16]}Z"
+        for m, learning in self.learning.items():
+            if learning.minutes.n >= LEAST_ROWS:
+                self.scales.minute_mean[m] = learning.minutes.mean.get()
+                self.scales.minute_sd[m] = max(float(np.sqrt(learning.minutes.get())), 0.5)
+                self.names[m] = name
+            count = int(self.scales.row_count[m])
+            new = [row for _, row in sorted(zip(learning.hashes, learning.rows, strict=True), key=lambda x: x[0])]
+            new = new[: ROWS // 4]
+            if m in self.spaces and len(new) >= LEAST_ROWS:
+                old = self.scales.rows[m, :, :count].T
+                self._describe(m, np.concatenate([old[max(0, count + len(new) - ROWS) :], np.array(new)]))
+                self.names[m] = name
+            self.learning[m] = Learning(minutes=learning.minutes)
+
+
+def usable_row(batch: EventBatch, i: int) -> bool:
+    """Tell whether a row holds an input that geometry can use."""
+    return bool(batch.input_level[i] >= InputLevel.SKETCH and batch.status[i] < 400)
+
+
+def _first_rows(batch: EventBatch) -> I64:
+    """Return the distinct usable rows, at most 32 of one client."""
+    seen: set[int] = set()
+    per_client: Counter[int] = Counter()
+    rows = []
+    for i in range(len(batch)):
+        client, digest = int(batch.client_key[i]), int(batch.input_digest[i])
+        if usable_row(batch, i) and digest not in seen and per_client[client] < PER_CLIENT_FIRST:
+            seen.add(digest)
+            per_client[client] += 1
+            rows.append(i)
+    return np.array(rows, np.int64)
+
+
+def _space(batch: EventBatch, rows: I64, level: int, width: int) -> Space:
+    if level != InputLevel.VECTOR:
+        return Space(level, width, np.zeros(width, np.float32), np.ones(width, np.float32))
+    center, spread = robust_scale(np.stack([batch.input.row(i) for i in rows]).astype(np.float64))
+    return Space(level, width, center.astype(np.float32), (UNITS / spread).astype(np.float32))
+
+
+def _gaps(rows: I16) -> F64:
+    """Return the distances between all rows; a row is infinitely far from itself."""
+    x = rows.astype(np.int64)
+    square = (x * x).sum(axis=1)
+    gaps = np.sqrt(np.maximum(square[:, None] + square[None, :] - 2 * (x @ x.T), 0).astype(np.float64))
+    np.fill_diagonal(gaps, np.inf)
+    return gaps
+
+
+def _limit(learning: Learning) -> int:
+    return max(learning.hashes) if len(learning.hashes) >= ROWS else (1 << 64) - 1
+
+
+def _candidate(learning: Learning, value: int, client: int, row: I16) -> None:
+    """Keep the ROWS smallest hashes, at most PER_CLIENT of one client."""
+    mine = [k for k, owner in enumerate(learning.clients) if owner == client]
+    pool = mine if len(mine) >= PER_CLIENT else range(len(learning.hashes))
+    if len(mine) >= PER_CLIENT or len(learning.hashes) >= ROWS:
+        worst = max(pool, key=lambda k: learning.hashes[k])
+        if value >= learning.hashes[worst]:
+            return
+        for column in (learning.hashes, learning.clients, learning.rows):
+            column.pop(worst)
+    learning.hashes.append(value)
+    learning.clients.append(client)
+    learning.rows.append(row.copy())

@@ -1,0 +1,136 @@
+"""The baselines as bytes for a checkpoint, and back: plain MessagePack, no objects of any kind."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import msgspec
+import numpy as np
+from river import stats
+
+from detector.baseline import Baselines, Learning, Space
+from detector.events import U8, EventBatch, ModelRef, Ragged
+from detector.sketch import DIMENSIONS
+
+Plain = dict[str, Any]
+
+
+class ModelState(msgspec.Struct):
+    """Everything known of one model version."""
+
+    name: str
+    version: str
+    words: str
+    space: tuple[int, int, bytes, bytes] | None
+    scales: list[bytes]
+    minutes: tuple[float, float, float]  # count, mean and sum of squares
+    hashes: list[int]
+    clients: list[int]
+    rows: bytes
+
+
+class BaselineState(msgspec.Struct):
+    """All models, and the events of one partition that wait for a reference."""
+
+    epoch: int
+    overflow: int
+    models: list[ModelState]
+    waiting: list[tuple[str, str, Plain]]
+
+
+def export(baselines: Baselines, partition: int) -> U8:
+    """Return the baselines, with the waiting events of that partition, as bytes."""
+    models = [_model(baselines, ref, m) for ref, m in baselines.known.items()]
+    waiting = []
+    for ref, held in baselines.waiting.items():
+        batch = EventBatch.concat(held.parts) if held.parts else None
+        rows = np.flatnonzero(batch.partition == partition) if batch is not None else np.empty(0, np.int64)
+        if batch is not None and len(rows):
+            waiting.append((ref.name, ref.version, _plain(batch.take(rows))))
+    state = BaselineState(baselines.epoch, baselines.overflow, models, waiting)
+    return np.frombuffer(msgspec.msgpack.encode(state), np.uint8)
+
+
+def restore(baselines: Baselines, data: U8) -> None:
+    """Take in what `export` gave: models unknown here, and the waiting events."""
+    state = msgspec.msgpack.decode(data.tobytes(), type=BaselineState)
+    baselines.epoch = max(baselines.epoch, state.epoch)
+    baselines.overflow = max(baselines.overflow, state.overflow)
+    for model in state.models:
+        ref = ModelRef(model.name, model.version)
+        if ref not in baselines.known and len(baselines.known) < baselines.capacity:
+            _adopt(baselines, ref, model)
+    for name, version, columns in state.waiting:
+        baselines.resume(ModelRef(name, version), _batch(columns))
+
+
+def drop(baselines: Baselines, partition: int) -> None:
+    """Forget the waiting events of a partition that another worker has taken over."""
+    for ref, held in list(baselines.waiting.items()):
+        batch = EventBatch.concat(held.parts)
+        rows = np.flatnonzero(batch.partition != partition)
+        del baselines.waiting[ref]
+        if len(rows):
+            baselines.resume(ref, batch.take(rows))
+
+
+def _model(baselines: Baselines, ref: ModelRef, m: int) -> ModelState:
+    space, learning = baselines.spaces.get(m), baselines.learning[m]
+    packed = None if space is None else (space.level, space.width, space.center.tobytes(), space.scale.tobytes())
+    minutes = learning.minutes
+    return ModelState(
+        name=ref.name,
+        version=ref.version,
+        words=baselines.names[m],
+        space=packed,
+        scales=[column[m].tobytes() for column in baselines.scales],
+        minutes=(minutes.n, minutes.mean.get(), minutes._S),  # river offers no other exact way out
+        hashes=learning.hashes,
+        clients=learning.clients,
+        rows=b"".join(row.tobytes() for row in learning.rows),
+    )
+
+
+def _adopt(baselines: Baselines, ref: ModelRef, model: ModelState) -> None:
+    m = baselines.known[ref] = len(baselines.known)
+    baselines.names[m] = model.words
+    if model.space is not None:
+        level, width, center, scale = model.space
+        baselines.spaces[m] = Space(level, width, np.frombuffer(center, np.float32), np.frombuffer(scale, np.float32))
+    for name, data in zip(baselines.scales._fields, model.scales, strict=True):
+        column: np.ndarray = getattr(baselines.scales, name)
+        column[m] = np.frombuffer(data, column.dtype).reshape(column.shape[1:])
+    minutes = stats.Var()
+    minutes.mean = stats.Mean._from_state(model.minutes[0], model.minutes[1])
+    minutes._S = model.minutes[2]
+    rows = np.frombuffer(model.rows, np.int16).reshape(-1, DIMENSIONS)
+    baselines.learning[m] = Learning(model.hashes, model.clients, list(rows), minutes)
+
+
+def _plain(batch: EventBatch) -> Plain:
+    out: Plain = {}
+    for f in fields(batch):
+        column = getattr(batch, f.name)
+        if isinstance(column, Ragged):
+            out[f.name] = [column.values.tobytes(), column.offsets.tobytes()]
+        elif isinstance(column, np.ndarray):
+            out[f.name] = [column.dtype.str, column.tobytes()]
+        else:
+            out[f.name] = column
+    return out
+
+
+def _batch(columns: Plain) -> EventBatch:
+    out: Plain = {}
+    for f in fields(EventBatch):
+        column = columns[f.name]
+        if f.name in ("input", "scores"):
+            out[f.name] = Ragged(np.frombuffer(column[0], np.float32), np.frombuffer(column[1], np.int64))
+        elif f.name == "models":
+            out[f.name] = [ModelRef(*ref) for ref in column]
+        elif f.name in ("topic", "client_id", "client_kind", "client_ip", "label"):
+            out[f.name] = column
+        else:
+            out[f.name] = np.frombuffer(column[1], np.dtype(column[0]))
+    return EventBatch(**out)

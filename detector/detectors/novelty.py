@@ -1,0 +1,121 @@
+"""Novelty: fresh queries unlike anything benign clients ask this model.
+
+A query is far when its nearest benign row is further than 95 % of benign rows are from each other, both as it is and
+after taking away the client's own mean shift (so that drift and another sensor do not count), and it is not merely near
+an own earlier query. Null: at most 30 % of such queries are far.
+Sees: random, synthetic and out-of-distribution queries (inversion from noise, data-free extraction). Cannot see:
+genuine records. Fooled by: corrupted inputs, a new domain, LIME, synthetic load: never a verdict alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from detector.detectors import Need, References, Signal, View
+from detector.events import F32, F64, I16, I32, I64, U8, InputLevel, OutputLevel
+from detector.evidence import bernoulli
+from detector.kernel import kernel
+from detector.sketch import DIMENSIONS
+
+BETS = np.array([0.45, 0.65, 0.9])
+MEMORY = 1 / 64  # weight of the newest query in the client's mean
+SHARE = 1 / 32  # weight of the newest query in the running share
+
+
+class NoveltyState(NamedTuple):
+    """One row a client slot."""
+
+    clock: I64  # [slots] queries bet on
+    seen: I64  # [slots] fresh queries
+    wealth: F64  # [slots, 3]
+    mean: F64  # [slots, 32] of the client's queries, exponentially weighted
+    share: F32  # [slots]
+
+
+class Out(NamedTuple):
+    """Columns [n] of the signals."""
+
+    far: F32
+    share: F32
+
+
+class Novelty:
+    """See the module."""
+
+    name = "novelty"
+    version = 1
+    need = Need(InputLevel.SKETCH, OutputLevel.NONE)
+    signals = (
+        Signal(
+            "novelty.far", "log10 e-value", -200, 200, "fresh queries unlike benign ones, beyond a shift of the mean"
+        ),
+        Signal("novelty.share", "share", 0, 1, "running share of fresh queries unlike benign ones"),
+    )
+
+    def state(self, capacity: int) -> NoveltyState:
+        """Return state for that many clients."""
+        return NoveltyState(
+            clock=np.zeros(capacity, np.int64),
+            seen=np.zeros(capacity, np.int64),
+            wealth=np.zeros((capacity, len(BETS))),
+            mean=np.zeros((capacity, DIMENSIONS)),
+            share=np.zeros(capacity, np.float32),
+        )
+
+    def observe(self, view: View, state: NoveltyState) -> Mapping[str, F32]:
+        """Bet on every fresh query in order."""
+        out = Out(*np.full((len(Out._fields), len(view.slot)), np.nan, np.float32))
+        _observe(view.slot, view.fresh, view.joined, view.sketch, view.reference, view.scales, state, out)
+        return {f"novelty.{name}": getattr(out, name) for name in Out._fields}
+
+
+@kernel
+def _observe(
+    slot: I64, fresh: U8, joined: F32, sketch: I16, reference: I32, scales: References, state: NoveltyState, out: Out
+) -> None:
+    squared = np.empty(scales.rows.shape[2], np.float32)
+    x = np.empty(DIMENSIONS, np.float32)
+    for i in range(len(slot)):
+        c, m = slot[i], reference[i]
+        if not fresh[i] or scales.row_count[m] == 0:
+            continue
+        weight = max(MEMORY, 1.0 / (state.seen[c] + 1))
+        for k in range(DIMENSIONS):
+            x[k] = np.float32(sketch[i, k])
+            state.mean[c, k] += weight * (x[k] - state.mean[c, k])
+        state.seen[c] += 1
+        nearest = _nearest(scales.rows[m], scales.row_count[m], x, squared)
+        far = nearest > scales.q95[m]
+        own = joined[i] * scales.r0[m]
+        if far:
+            for k in range(DIMENSIONS):
+                x[k] -= np.float32(state.mean[c, k] - scales.mean[m, k])
+            shifted = _nearest(scales.rows[m], scales.row_count[m], x, squared)
+            far = shifted > scales.q95[m]
+            nearest = min(nearest, shifted)
+        state.share[c] += SHARE * (far - state.share[c])
+        out.share[i] = state.share[c]
+        if np.isnan(own) or own >= 0.9 * nearest:
+            out.far[i] = bernoulli(state.wealth[c], state.clock[c], far, 0.3, BETS)
+            state.clock[c] += 1
+
+
+@kernel
+def _nearest(rows: I16, count: int, x: F32, squared: F32) -> float:
+    squared[:] = 0.0
+    for k in range(DIMENSIONS):
+        here = x[k]
+        row = rows[k]
+        for w in range(len(squared)):
+            gap = np.float32(row[w]) - here
+            squared[w] += gap * gap
+    least = squared[0]
+    for w in range(1, count):
+        least = min(least, squared[w])
+    return float(np.sqrt(least))
+
+
+DETECTOR = Novelty()

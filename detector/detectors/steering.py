@@ -1,0 +1,324 @@
+"""Steering: does the client choose its next query because of our last answers?
+
+Three tests, each an e-process, from "signals" in docs/detection.md:
+
+climb         New scores of some class rank ever higher among the client's last 128 (a conformal bet), *and* the queries
+              jump back and forth instead of drifting. The smaller of the two counts: a sensor drifts and its scores may
+              rise with it, an ordinary client jumps but its scores come in no order.
+climb_thread  The same inside threads of near queries, so that dummy queries in between do not hide it.
+cloud         Queries return close to earlier ones, jumping back: a cloud around a point that moves slowly.
+
+Null: the scores are exchangeable given the past, or the path goes on in its direction at least every second time; for
+the cloud, such close returns make up at most a third.
+Sees: hill climbing, evolution strategies, finite differences, boundary walks. Cannot see: populations that spread far
+and change slowly, one query a record. Fooled by: batches sorted by score; white noise round a set point (cloud).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from detector.detectors import Need, Signal, View
+from detector.events import F32, F64, I16, I32, I64, U8, U64, InputLevel, OutputLevel
+from detector.evidence import (
+    CAP,
+    LIVE,
+    bernoulli,
+    multiply,
+    open_start,
+    pair_evidence,
+    power_bet,
+    uniform,
+)
+from detector.kernel import kernel
+
+CLASSES = 16  # classes followed for each client
+SCORES = 128  # scores remembered of each
+LEAST = 8  # scores needed before a rank means something
+UNSURE = 512  # what a label without confidence counts as: any fixed number does, only ranks matter
+TURN_BETS = np.array([0.6, 0.7, 0.85])
+CLOUD_BETS = np.array([0.45, 0.65, 0.9])
+PLAIN, THREAD = 0, 1
+
+
+class SteeringState(NamedTuple):
+    """One row a client slot; index 0 = climb, 1 = climb in threads."""
+
+    scores: I16  # [slots, 2, 16, 128]
+    used: I32  # [slots, 2] scores remembered so far
+    since: I32  # [slots, 2, 16] `used` when the class was first followed
+    classes: I64  # [slots, 16] label + 2 of the class followed at each place, 0 = free
+    topped: I64  # [slots, 16] when the class was last the answer
+    best: F32  # [slots, 16] highest probability reached on it inside a thread
+    clock: I64  # [slots, 2] events that the test has seen
+    began: I32  # [slots, 2, LIVE]
+    ranks: F64  # [slots, 2, LIVE, 32] products of the rank bets, up and down for each class
+    turns: F64  # [slots, 2, LIVE, 3] products of the bets on turning back
+    cloud: F64  # [slots, 3]
+
+
+class Moves(NamedTuple):
+    """Columns [n] of the view that the kernel reads."""
+
+    slot: I64
+    fresh: U8
+    cosine: F32
+    near: F32
+    path: U8
+    thread: F32
+    classes: I64
+
+
+class Answers(NamedTuple):
+    """Columns [n] of the answers."""
+
+    scores: F32
+    offsets: I64
+    confidence: F32
+    label: I64
+    level: U8
+    probability: U8
+    key: U64
+
+
+class Out(NamedTuple):
+    """Columns [n] of the signals."""
+
+    climb: F32
+    climb_thread: F32
+    cloud: F32
+    progress: F32
+    target: F32
+
+
+class Steering:
+    """See the module."""
+
+    name = "steering"
+    version = 1
+    need = Need(InputLevel.SKETCH, OutputLevel.LABEL)
+    signals = (
+        Signal(
+            "steering.climb", "log10 e-value", -200, 200, "scores of a class rise while queries jump back and forth"
+        ),
+        Signal("steering.climb_thread", "log10 e-value", -200, 200, "the same inside threads of near queries"),
+        Signal("steering.cloud", "log10 e-value", -200, 200, "queries keep returning close to earlier ones"),
+        Signal("steering.progress", "probability", 0, 1, "highest confidence reached on the class climbed towards"),
+        Signal("steering.target", "class", 0, 2**63, "the class climbed towards"),
+    )
+
+    def state(self, capacity: int) -> SteeringState:
+        """Return state for that many clients."""
+        return SteeringState(
+            scores=np.zeros((capacity, 2, CLASSES, SCORES), np.int16),
+            used=np.zeros((capacity, 2), np.int32),
+            since=np.zeros((capacity, 2, CLASSES), np.int32),
+            classes=np.zeros((capacity, CLASSES), np.int64),
+            topped=np.zeros((capacity, CLASSES), np.int64),
+            best=np.zeros((capacity, CLASSES), np.float32),
+            clock=np.zeros((capacity, 2), np.int64),
+            began=np.zeros((capacity, 2, LIVE), np.int32),
+            ranks=np.zeros((capacity, 2, LIVE, 2 * CLASSES)),
+            turns=np.zeros((capacity, 2, LIVE, len(TURN_BETS))),
+            cloud=np.zeros((capacity, len(CLOUD_BETS))),
+        )
+
+    def observe(self, view: View, state: SteeringState) -> Mapping[str, F32]:
+        """Bet on every event in order."""
+        blank = np.full((len(Out._fields), len(view.slot)), np.nan, np.float32)
+        out = Out(*blank)
+        batch, scales = view.batch, view.scales
+        moves = Moves(
+            view.slot, view.fresh, view.cosine, view.near, view.path, view.thread, scales.classes[view.reference]
+        )
+        answers = Answers(
+            scores=batch.scores.values,
+            offsets=batch.scores.offsets,
+            confidence=batch.confidence,
+            label=batch.label_key,
+            level=batch.output_level,
+            probability=scales.probability[view.reference],
+            key=batch.client_key,
+        )
+        _observe(moves, answers, state, out)
+        return {f"steering.{name}": getattr(out, name) for name in Out._fields}
+
+
+@kernel
+def _observe(moves: Moves, answers: Answers, state: SteeringState, out: Out) -> None:
+    values = np.zeros(CLASSES, np.int16)
+    bets = np.ones(2 * CLASSES)
+    for i in range(len(moves.slot)):
+        c = moves.slot[i]
+        if not moves.fresh[i] or answers.level[i] == 0:
+            continue
+        places = moves.classes[i]
+        _values(i, c, places, answers, state, values)
+        if not np.isnan(moves.cosine[i]):
+            close = moves.near[i] < 0.4 and moves.cosine[i] < -0.3
+            out.cloud[i] = bernoulli(state.cloud[c], state.clock[c, PLAIN], close, 0.33, CLOUD_BETS)
+            out.climb[i] = _climb(c, PLAIN, moves.cosine[i], moves.path[i], places, values, answers.key[i], state, bets)
+        if not np.isnan(moves.thread[i]):
+            _reach(i, c, places, answers, state)
+            out.climb_thread[i] = _climb(
+                c, THREAD, moves.thread[i], moves.path[i], places, values, answers.key[i], state, bets
+            )
+        elif state.clock[c, THREAD] > 0:
+            out.climb_thread[i] = _evidence(c, THREAD, places, state)
+        if max(out.climb[i], out.climb_thread[i]) > 0.0:
+            _aim(i, c, places, state, out)
+
+
+@kernel
+def _climb(
+    c: int, kind: int, cosine: float, path: bool, places: int, values: I16, key: int, state: SteeringState, bets: F64
+) -> float:
+    """Bet on one event: that it turns back, and, off a mere path, on the rank of each class's score."""
+    began = state.began[c, kind]
+    open_start(state.ranks[c, kind], state.turns[c, kind], began, state.clock[c, kind], 2 * places)
+    multiply(state.turns[c, kind], began, cosine < -0.2, 0.5, TURN_BETS)
+    if not path:
+        _rank(c, kind, places, values, key, state, bets)
+    state.clock[c, kind] += 1
+    return _evidence(c, kind, places, state)
+
+
+@kernel
+def _evidence(c: int, kind: int, places: int, state: SteeringState) -> float:
+    event = max(state.clock[c, kind] - 1, 0)
+    return pair_evidence(state.ranks[c, kind], state.turns[c, kind], state.began[c, kind], event, 2 * places)
+
+
+@kernel
+def _rank(c: int, kind: int, places: int, values: I16, key: int, state: SteeringState, bets: F64) -> None:
+    """Bet on the rank of every class's score among its remembered ones, both upwards and downwards."""
+    ring = state.scores[c, kind]
+    used = state.used[c, kind]
+    tie = uniform(key, used, kind)
+    bets[:] = 1.0
+    for k in range(places):
+        known = used - state.since[c, kind, k]
+        if state.classes[c, k] and known >= LEAST:
+            above, below = _count(ring[k], used, known, values[k])
+            n = min(known, SCORES) + 1
+            ties = (n - above - below) * tie
+            bets[2 * k] = power_bet((above + ties) / n)
+            bets[2 * k + 1] = power_bet((below + ties) / n)
+        ring[k, used % SCORES] = values[k]
+    for m in range(LIVE):
+        if state.began[c, kind, m]:
+            products = state.ranks[c, kind, m]
+            for j in range(2 * places):
+                products[j] = min(products[j] * bets[j], CAP)
+    state.used[c, kind] = used + 1
+
+
+@kernel
+def _count(ring: I16, used: int, known: int, value: int) -> tuple[int, int]:
+    """Count the remembered scores above and below a value: the newest `known` of them, all 128 at most."""
+    above, below = 0, 0
+    if known >= SCORES or known == used:
+        for w in range(min(known, SCORES)):
+            above += ring[w] > value
+            below += ring[w] < value
+    else:  # the class is followed only since a while
+        for age in range(1, known + 1):
+            above += ring[(used - age) % SCORES] > value
+            below += ring[(used - age) % SCORES] < value
+    return above, below
+
+
+@kernel
+def _values(i: int, c: int, places: int, answers: Answers, state: SteeringState, values: I16) -> None:
+    """Write the stored value of every followed class, following the answered class if it is new."""
+    first, width = answers.offsets[i], answers.offsets[i + 1] - answers.offsets[i]
+    if 0 < width <= places:
+        for k in range(width):
+            state.classes[c, k] = k + 2
+            values[k] = _code(answers.scores[first + k], answers.probability[i])
+        return
+    _follow(c, places, answers.label[i], state)
+    certain = UNSURE
+    if answers.level[i] > 1:
+        certain = max(_code(answers.confidence[i], answers.probability[i]), UNSURE)
+    for k in range(places):
+        label = state.classes[c, k] - 2
+        if 0 <= label < width:
+            values[k] = _code(answers.scores[first + label], answers.probability[i])
+        else:
+            values[k] = certain if label == answers.label[i] else -certain
+
+
+@kernel
+def _follow(c: int, places: int, label: int, state: SteeringState) -> None:
+    """Give the answered class a place: a free one, else that of the class answered longest ago."""
+    if label < 0:
+        return
+    now = state.clock[c, PLAIN] + 1
+    place = 0
+    for k in range(places):
+        if state.classes[c, k] == label + 2:
+            state.topped[c, k] = now
+            return
+        if state.topped[c, k] < state.topped[c, place]:
+            place = k
+    replaced = state.classes[c, place] != 0
+    state.classes[c, place] = label + 2
+    state.topped[c, place] = now
+    state.best[c, place] = 0.0
+    for kind in range(2):
+        state.since[c, kind, place] = state.used[c, kind]
+        if replaced:  # the bets on the class that had the place are lost until the next start
+            state.ranks[c, kind, :, 2 * place : 2 * place + 2] = 0.0
+
+
+@kernel
+def _code(score: float, probability: bool) -> int:
+    """Store a score as 16 bits that rise with it, fine near 0 and near 1 for a probability: only ranks matter.
+
+    The bits of a float rise like its logarithm, so p and 1 − p give log-odds without computing any.
+    """
+    if np.isnan(score):
+        return 0
+    if not probability:
+        bits = int(np.float32(abs(score)).view(np.int32)) >> 16
+        return bits if score >= 0 else -bits
+    if score <= 0.5:
+        return (int(np.float32(max(score, 1e-7)).view(np.int32)) - 0x3F000000) >> 13
+    return -((int(np.float32(max(1.0 - score, 1e-7)).view(np.int32)) - 0x3F000000) >> 13)
+
+
+@kernel
+def _reach(i: int, c: int, places: int, answers: Answers, state: SteeringState) -> None:
+    """Remember the highest probability reached on each class inside a thread."""
+    if answers.level[i] < 2 or not answers.probability[i]:
+        return
+    first, width = answers.offsets[i], answers.offsets[i + 1] - answers.offsets[i]
+    for k in range(places):
+        label = state.classes[c, k] - 2
+        if 0 <= label < width:
+            state.best[c, k] = max(state.best[c, k], answers.scores[first + label])
+        elif label == answers.label[i]:
+            state.best[c, k] = max(state.best[c, k], answers.confidence[i])
+
+
+@kernel
+def _aim(i: int, c: int, places: int, state: SteeringState, out: Out) -> None:
+    """Name the class whose rising scores carry the evidence, and how far it got."""
+    most, aim = -1.0, 0
+    for k in range(places):
+        worth = 0.0
+        for kind in range(2):
+            for m in range(LIVE):
+                if state.began[c, kind, m]:
+                    worth += state.ranks[c, kind, m, 2 * k]
+        if worth > most:
+            most, aim = worth, k
+    out.target[i] = state.classes[c, aim] - 2
+    out.progress[i] = state.best[c, aim]
+
+
+DETECTOR = Steering()

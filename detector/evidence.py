@@ -1,0 +1,153 @@
+"""Anytime-valid evidence: e-processes that start anew every 64 events (Ville 1939; Shin, Ramdas & Rinaldo 2024).
+
+An e-value is a non-negative number whose expectation is at most 1 while its null holds; a running product of them, one
+an event, is an e-process: the chance that it *ever* reaches 1/α is at most α. To find a client that turns hostile after
+a benign month, start b (at event 64 b) gets the weight w_b = 1/((b + 1)(b + 2)), which sums to 1:
+
+    E_t = Σ_b w_b · mean_j Π_{s ≥ 64 b} e_{s,j} + (weight not yet spent)
+
+All kernels work on a row of a state array in place and return log10 E. Products are capped at 1e200, which only lowers
+them. An all-zero row is a new process.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detector.events import F64, I32
+from detector.kernel import kernel
+
+RESTART = 64  # events between two starts
+LIVE = 4  # starts that `Pair` follows at once; the poorest is dropped for a new one, which only lowers E
+CAP = 1e200
+POWERS = (0.1, 0.3, 0.5, 0.7)
+RANKS = 4096
+
+
+def _power_table() -> F64:
+    """Tabulate e(p) = mean of k·p^(k−1) at p = i/4096; p is rounded up, and e falls with p, so a bet stays fair."""
+    p = np.maximum(np.arange(RANKS + 1), 1) / RANKS
+    return np.asarray(np.mean([k * p ** (k - 1) for k in POWERS], axis=0))
+
+
+POWER = _power_table()
+
+
+@kernel
+def power_bet(p: float) -> float:
+    """Bet against a conformal p-value in (0, 1] being uniform: large when p is small."""
+    return float(POWER[int(np.ceil(p * RANKS))])
+
+
+@kernel
+def uniform(key: int, count: int, salt: int) -> float:
+    """Return a number in (0, 1] from its arguments only (splitmix64): breaks ties the same in every replay."""
+    x = (
+        np.uint64(key)
+        ^ (np.uint64(count) * np.uint64(0x9E3779B97F4A7C15))
+        ^ (np.uint64(salt) * np.uint64(0xD1342543DE82EF95))
+    )
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x = x ^ (x >> np.uint64(31))
+    return (float(x >> np.uint64(11)) + 1.0) / 9007199254740992.0
+
+
+@kernel
+def spend(event: int) -> float:
+    """Return the weight of the start at this event (counted from 0), 0 where none begins."""
+    if event % RESTART:
+        return 0.0
+    b = event // RESTART
+    return 1.0 / ((b + 1.0) * (b + 2.0))
+
+
+@kernel
+def unspent(event: int) -> float:
+    """Return the weight of all starts after this event."""
+    return 1.0 / (event // RESTART + 2.0)
+
+
+@kernel
+def bernoulli(wealth: F64, event: int, hit: bool, p0: float, bets: F64) -> float:
+    """Bet that hits are more frequent than p0: e = q/p0 on a hit, (1 − q)/(1 − p0) otherwise, averaged over the bets q.
+
+    Null: P(hit | past) ≤ p0 (all q > p0). `wealth` [len(bets)] is the state, `event` the number of earlier events.
+    """
+    start = spend(event) / len(bets)
+    total = 0.0
+    for j in range(len(bets)):
+        wealth[j] = min((wealth[j] + start) * stake(hit, p0, bets[j]), CAP)
+        total += wealth[j]
+    return float(np.log10(total + unspent(event)))
+
+
+@kernel
+def stake(hit: bool, p0: float, q: float) -> float:
+    """Return the e-value of one Bernoulli event: the likelihood ratio of q against p0."""
+    return q / p0 if hit else (1.0 - q) / (1.0 - p0)
+
+
+@kernel
+def open_start(first: F64, second: F64, began: I32, event: int, width: int) -> None:
+    """Begin a start of a pair where one is due.
+
+    `first` [LIVE, ≥ width] (columns from `width` on are unused) and `second` [LIVE, k] are products, 1 at the start.
+    `began` [LIVE] holds the start's number + 1, 0 where the place is free.
+    """
+    if event % RESTART:
+        return
+    place = 0
+    poorest = np.inf
+    for m in range(LIVE):
+        if began[m] == 0:
+            place = m
+            break
+        worth = minimum(first[m], second[m], width) * _weight(began[m])
+        if worth < poorest:
+            place, poorest = m, worth
+    began[place] = event // RESTART + 1
+    first[place] = 1.0
+    second[place] = 1.0
+
+
+@kernel
+def minimum(first: F64, second: F64, width: int) -> float:
+    """Return the smaller of the two means: an e-value while one and the same of the two nulls holds throughout."""
+    one, two = 0.0, 0.0
+    for j in range(width):
+        one += first[j]
+    for j in range(len(second)):
+        two += second[j]
+    return min(one / width, two / len(second))
+
+
+@kernel
+def pair_evidence(first: F64, second: F64, began: I32, event: int, width: int) -> float:
+    """Return log10 E of a pair: the minimum is taken for every start by itself."""
+    total = unspent(event)
+    for m in range(LIVE):
+        if began[m]:
+            total += _weight(began[m]) * minimum(first[m], second[m], width)
+    return float(np.log10(min(total, CAP)))
+
+
+@kernel
+def multiply(products: F64, began: I32, hit: bool, p0: float, bets: F64) -> None:
+    """Multiply the bets on one event into every live start: products [LIVE, len(bets)]."""
+    for j in range(len(bets)):
+        e = stake(hit, p0, bets[j])
+        for m in range(LIVE):
+            if began[m]:
+                products[m, j] = min(products[m, j] * e, CAP)
+
+
+@kernel
+def above(p0: float, shares: F64) -> F64:
+    """Return bets q = p0 + (1 − p0)·share, for a p0 that follows the model's reference."""
+    return p0 + (1.0 - p0) * shares
+
+
+@kernel
+def _weight(number: int) -> float:
+    return 1.0 / (number * (number + 1.0))

@@ -1,0 +1,136 @@
+"""All of detection, in order: batch → sketch → clients → history → detectors → families → rules → triage → alerts.
+
+The result is a fold over the stream: no clock, no randomness without a seed, no dependence on where batches are cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from detector import baseline_state, families
+from detector.alerts import Alert
+from detector.baseline import Baselines
+from detector.clients import Clients
+from detector.detectors import Detector, View, discover, starved
+from detector.events import F32, EventBatch, ModelRef
+from detector.history import history_state, observe
+from detector.rules import Ruleset
+from detector.settings import LimitSettings
+from detector.triage import Context, Triage, build_alert
+
+LAYOUT = 1  # of a snapshot: raise it when the meaning of any state array changes
+Columns = Mapping[str, F32]
+Watch = Callable[[View, Columns], None]
+
+
+class Pipeline:
+    """Detection on one worker. `watch`, where given, sees every chunk with all its signals (tuning, evaluation)."""
+
+    def __init__(
+        self,
+        ruleset: Ruleset,
+        limits: LimitSettings,
+        secret: bytes,
+        detectors: tuple[Detector, ...] | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        seed = int.from_bytes(hashlib.blake2b(secret, digest_size=8, person=b"sketch").digest(), "big") >> 1
+        self.detectors = detectors if detectors is not None else discover()
+        self.ruleset = ruleset
+        self.triage = Triage(ruleset)
+        self.baselines = Baselines(limits.models, seed)
+        self.history = history_state(limits.clients)
+        self.states: dict[str, Any] = {d.name: d.state(limits.clients) for d in self.detectors}
+        self.episodes = self.triage.state(limits.clients)
+        everything = {"history": self.history, "triage": self.episodes, **self.states}
+        self.clients = Clients(limits.clients, limits.admit_after, everything)
+        self.starved: dict[tuple[str, ModelRef], int] = {}
+        self.fingerprint = self._fingerprint(limits, seed)
+        self._watch = watch
+
+    def process(self, batch: EventBatch) -> list[Alert]:
+        """Take the next events of the stream and return the alerts that they raise, in order."""
+        alerts: list[Alert] = []
+        for part, ended in self.baselines.epochs(batch):
+            if ended:
+                self.baselines.close_epoch()
+                self.clients.age()
+            for ready in self.baselines.admit(part):
+                alerts += self._judge(ready)
+        return alerts
+
+    def close(self) -> list[Alert]:
+        """Judge what still waits for a reference: the end of a finite stream."""
+        return [alert for ready in self.baselines.flush() for alert in self._judge(ready)]
+
+    def _judge(self, batch: EventBatch) -> list[Alert]:
+        """Run rows whose models have references through everything that follows."""
+        alerts: list[Alert] = []
+        lookup = np.array([self.baselines.known.get(ref, 0) for ref in batch.models], np.int32)
+        reference = lookup[batch.model]
+        sketch, usable = self.baselines.sketch(batch, reference)
+        for start, stop, slot in self.clients.chunks(batch.client_key, batch.partition):
+            kept = slot >= 0
+            part = batch.slice(start, stop)
+            columns: list[Any] = [slot, reference[start:stop], sketch[start:stop], usable[start:stop]]
+            if not kept.all():
+                rows = np.flatnonzero(kept)
+                part = part.take(rows)
+                columns = [column[rows] for column in columns]
+            if len(part):
+                alerts += self._detect(part, *columns)
+        return alerts
+
+    def _detect(self, batch: EventBatch, slot: Any, reference: Any, sketch: Any, usable: Any) -> list[Alert]:
+        """Measure, bet, combine, match and triage one chunk."""
+        scales = self.baselines.scales
+        geometry = observe(sketch, usable, batch.input_digest, batch.time_us, slot, reference, scales, self.history)
+        view = View(batch=batch, slot=slot, reference=reference, scales=scales, sketch=sketch, **geometry._asdict())
+        signals: dict[str, F32] = {}
+        for detector in self.detectors:
+            signals.update(detector.observe(view, self.states[detector.name]))
+            self._starve(detector, view)
+        signals.update(families.combine(signals))
+        suspicion = np.fmax.reduce([signals[f"{f.name}.evidence"] for f in families.FAMILIES])
+        self.clients.suspect(slot, np.nan_to_num(suspicion))
+        self.baselines.learn(view, suspicion, signals["volume.minute"])
+        if self._watch is not None:
+            self._watch(view, signals)
+        emissions = self.triage.observe(batch, slot, signals, self.episodes)
+        return [build_alert(self.ruleset, e, batch, signals, self._context(view, e.row)) for e in emissions]
+
+    def _context(self, view: View, row: int) -> Context:
+        return Context(int(view.since_us[row]), self.baselines.names[int(view.reference[row])])
+
+    def _starve(self, detector: Detector, view: View) -> None:
+        """Count the events that hold less detail than a detector needs, by model."""
+        short = starved(view, detector.need)
+        if short.any():
+            counts = np.bincount(view.batch.model[short], minlength=len(view.batch.models))
+            for m in np.flatnonzero(counts).tolist():
+                key = (detector.name, view.batch.models[m])
+                self.starved[key] = self.starved.get(key, 0) + int(counts[m])
+
+    def export_partition(self, partition: int) -> dict[str, np.ndarray]:
+        """Return a copy of all state of one partition, as plain arrays."""
+        return self.clients.export(partition) | {"baselines": baseline_state.export(self.baselines, partition)}
+
+    def import_partition(self, partition: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take over what `export_partition` returned."""
+        baseline_state.restore(self.baselines, arrays["baselines"])
+        self.clients.restore(partition, arrays)
+
+    def drop_partition(self, partition: int) -> None:
+        """Forget all state of one partition: another worker has it now."""
+        self.clients.drop(partition)
+        baseline_state.drop(self.baselines, partition)
+
+    def _fingerprint(self, limits: LimitSettings, seed: int) -> str:
+        """Hash what a snapshot must agree with: layout, detectors, rules, seed. Capacity may change between runs."""
+        del limits
+        words = [str(LAYOUT), *(f"{d.name}={d.version}" for d in self.detectors), self.ruleset.hash, str(seed)]
+        return hashlib.blake2b("\n".join(words).encode(), digest_size=16).hexdigest()
