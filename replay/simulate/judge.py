@@ -96,10 +96,18 @@ def _cloned(outcome: Cloned, victim: Victim) -> Verdict:
 
 
 def _moved(outcome: Moved, victim: Victim, know: Knowledge) -> Verdict:
+    """Count a flip only if the change is smaller than the way to the nearest public record of another class."""
     if not len(outcome.start):
         return Verdict("share flipped", 0.0, FLIP_SHARE, {"records": 0.0})
     before = victim.scores(outcome.start.astype(np.float32)).argmax(1)
-    flipped = victim.scores(outcome.end.astype(np.float32)).argmax(1) != before
+    after = victim.scores(outcome.end.astype(np.float32)).argmax(1)
     size = np.sqrt((((outcome.end - outcome.start) / know.span) ** 2).mean(1))
+    nearest = [_nearest_other(know, x, int(label)) for x, label in zip(outcome.start, before, strict=True)]
+    flipped = (after != before) & (size < np.array(nearest))
     detail = {"records": float(len(before)), "median_change": round(float(np.median(size)), 4)}
     return Verdict("share flipped", round(float(flipped.mean()), 4), FLIP_SHARE, detail)
+
+
+def _nearest_other(know: Knowledge, x: F64, label: int) -> float:
+    others = know.public.x[know.public.y != label]
+    return float(np.sqrt((((others - x) / know.span) ** 2).mean(1).min()))

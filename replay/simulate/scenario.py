@@ -91,7 +91,7 @@ PRESETS: dict[str, Preset] = {
 def plan(preset: Preset, seed: int) -> Scenario:
     """Return the jobs of a scenario. Raises UnknownNameError or ScenarioError where they cannot be made."""
     for model in preset.models:
-        victims.check(model)
+        victims.parts(model)
     kinds = _chosen(preset.kinds, benign.kind_named, benign.catalogue())
     wanted = _chosen(preset.attacks, attacks.attack_named, attacks.catalogue())
     unknown = [name for name in preset.evasions if name not in EVASIONS]
@@ -150,10 +150,9 @@ def _attack_jobs(
 def _able(attack: Attack, preset: Preset, data: dict[str, Dataset]) -> list[str]:
     """Return the models on which somebody would try the attack."""
     chosen = [model for model in preset.victims if model in preset.models] or preset.models
-    return [
-        model
-        for model in chosen
-        if attack.suits(data[model])
-        and not (attack.needs_scores and model.endswith("-label"))
-        and not (attack.needs_label_only and not model.endswith("-label"))
-    ]
+    return [model for model in chosen if _suits(attack, model, data[model])]
+
+
+def _suits(attack: Attack, model: str, data: Dataset) -> bool:
+    _, kind, interface = victims.parts(model)
+    return attack.suits(data) and interface in attack.interfaces and (not attack.kinds or kind in attack.kinds)

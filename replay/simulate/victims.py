@@ -89,14 +89,9 @@ class Victim:
 @cache
 def build(name: str, seed: int) -> Victim:
     """Fit and return the victim of that name. Raises UnknownNameError where a part of the name is unknown."""
-    data_name, kind, interface = _parse(name)
+    data_name, kind, interface = parts(name)
     data = load(data_name, seed)
     return Victim(name, "1", data, kind, interface, _model(data_name, kind, seed))
-
-
-def check(name: str) -> None:
-    """Raise UnknownNameError unless the name is that of a victim."""
-    _parse(name)
 
 
 @cache
@@ -104,14 +99,15 @@ def _model(data_name: str, kind: str, seed: int) -> Model:
     return fit(kind, load(data_name, seed).members, seed % 2**31)
 
 
-def _parse(name: str) -> tuple[str, str, str]:
-    parts = name.split("-")
-    if len(parts) == 2:
-        parts.append("scores")
+def parts(name: str) -> tuple[str, str, str]:
+    """Return data set, kind and interface. Raises UnknownNameError unless the name is that of a victim."""
+    given = name.split("-")
+    if len(given) == 2:
+        given.append("scores")
     known: tuple[tuple[str, ...], ...] = (tuple(LOADERS), tuple(KINDS), INTERFACES)
-    if len(parts) != 3 or any(part not in names for part, names in zip(parts, known, strict=True)):
+    if len(given) != 3 or any(part not in names for part, names in zip(given, known, strict=True)):
         choices = " ".join(
             f"{part} = {'|'.join(names)};" for part, names in zip(("DATA", "KIND", "INTERFACE"), known, strict=True)
         )
         raise UnknownNameError(f"unknown model {name!r}: a name is DATA-KIND[-INTERFACE] with {choices.rstrip(';')}")
-    return parts[0], parts[1], parts[2]
+    return given[0], given[1], given[2]

@@ -31,6 +31,10 @@ TECHNIQUES: dict[Family, str] = {
 }
 
 
+SCORED = ("scores", "top1", "rounded", "noisy")
+LABEL_ONLY = ("label",)
+
+
 @dataclass(frozen=True, slots=True)
 class Knowledge:
     """What the attacker knows of the victim: the form of its inputs, its interface, and public records."""
@@ -113,8 +117,8 @@ class Attack:
     family: Family
     run: Callable[[Random, Knowledge, int], Run]
     budget: int = 600  # queries that it usually needs
-    needs_scores: bool = False  # it cannot work with labels alone
-    needs_label_only: bool = False  # made for label-only interfaces; nobody would use it where scores are shown
+    interfaces: tuple[str, ...] = ("scores", "top1", "rounded", "noisy", "label")  # where somebody would use it
+    kinds: tuple[str, ...] = ()  # the kinds of models that it is made for; empty: all of them
     suits: Callable[[Dataset], bool] = lambda _: True  # the data sets on which it makes sense
     batch: int = 1  # how many queries it sends without waiting for an answer
 
