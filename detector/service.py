@@ -108,14 +108,14 @@ class Service:
         self._committed: dict[int, int] = {}
         self._gaps: dict[int, str] = {}  # partition → what is missing from its state
         self._ended_since: dict[int, float] = {}
-        self._commit_at = self._snapshot_at = clock()
+        self._commit_at = clock()
+        self._snapshot_at = clock() + config.snapshot_every_s
         self._ended = False
         self._unready: list[int] = []
         self._restore_failed = False
 
     def run(self, stop: Stop) -> Counters:
         """Run until the source ends or `stop` is set; UndeliveredError when a stop could not finish in time."""
-        self._snapshot_at = self._clock() + self._config.snapshot_every_s
         try:
             while not stop.is_set() and self.step():
                 pass

@@ -47,7 +47,10 @@ class PartitionedSource(Source, Protocol):
     """A source whose partitions come and go; the loop sees every source in this form (`whole.py` wraps plain ones)."""
 
     name: str  # the topic, or the capture's name
-    generation: int  # of the consumer group; 0 where there is none
+
+    @property
+    def generation(self) -> int:
+        """Of the consumer group; 0 where there is none."""
 
     def changes(self) -> list[Change]:
         """Return what came and went during the last poll, in order; an assigned partition waits for `start`."""

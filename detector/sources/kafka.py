@@ -101,10 +101,7 @@ class KafkaSource:
             self._fell_off(error.args[0])
             return self._records({})
         except kafka_errors.FencedInstanceIdError:
-            raise SourceError(
-                f"another process of group {self._settings.group!r} runs with the same kafka.instance_id"
-                f" {self._settings.instance_id!r}: give each its own"
-            ) from None
+            raise self._fenced() from None
         except kafka_errors.KafkaError as error:
             if not isinstance(error.__cause__, _HandOver):
                 self._outage.begin(str(error) or type(error).__name__)
@@ -189,10 +186,15 @@ class KafkaSource:
         return sum(max(0, end - offsets[p]) for p, end in ends.items() if end is not None)
 
     def commit(self, offsets: Mapping[int, int]) -> None:
-        """Commit; SourceUnavailableError when the broker is away or the group no longer takes our word."""
+        """Commit; SourceUnavailableError when the broker is away or the group no longer takes our word.
+
+        SourceError when another process has taken this member's place for good.
+        """
         wanted = {self._tp(p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}
         try:
             self.consumer.commit(wanted, timeout_ms=_ANSWER_MS)
+        except kafka_errors.FencedInstanceIdError:  # the library's heartbeat keeps this to itself
+            raise self._fenced() from None
         except kafka_errors.KafkaError as error:
             raise SourceUnavailableError(f"commit: {text(error)}") from error
 
@@ -287,6 +289,12 @@ class KafkaSource:
             self.consumer.pause(tp)
             self._position.pop(tp.partition, None)
         self._changes.append(Change("assigned", tuple(tp.partition for tp in positions)))
+
+    def _fenced(self) -> SourceError:
+        return SourceError(
+            f"another process of group {self._settings.group!r} runs with the same kafka.instance_id"
+            f" {self._settings.instance_id!r}: give each its own"
+        )
 
     def _tp(self, partition: int) -> TopicPartition:
         return TopicPartition(self.name, partition)
