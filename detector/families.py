@@ -106,7 +106,7 @@ SIGNALS: tuple[Signal, ...] = tuple(
 )
 
 
-def tests_of(family: str) -> tuple[str, ...]:
+def family_tests(family: str) -> tuple[str, ...]:
     """Return the tests that feed a family; none for a family that is not in the table."""
     return tuple(test for f in FAMILIES if f.name == family for test, _ in f.tests)
 

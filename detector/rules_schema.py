@@ -29,7 +29,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from detector.alerts import SEVERITIES
 from detector.atlas import Atlas
-from detector.conditions import NEVER, Condition, read_condition, thresholds
+from detector.conditions import Condition, read_condition, thresholds
 from detector.detectors import Signal
 from detector.families import FAMILIES
 from detector.rules_yaml import Source, clip, nearest
@@ -281,8 +281,9 @@ def read_rule(source: Source, checks: Checks) -> Rule | None:
         return None
     data = dict(source.data)
     if "when" in data:
+        before = len(source.problems)
         data["when"] = read_condition(source, ("when",), data["when"], checks.catalogue)
-        data["family"] = _family(source, data)
+        data["family"] = _family(source, data, known=len(source.problems) == before)
     if isinstance(data.get("escalate"), tuple):
         data["escalate"] = tuple(_step(source, i, step, data, checks) for i, step in enumerate(data["escalate"]))
     if data.get("stage") == "page" and data.get("status") != "stable":
@@ -307,14 +308,14 @@ def _step(source: Source, i: int, step: Any, rule: dict[str, Any], checks: Check
     return {**step, "when": read_condition(source, ("escalate", i, "when"), step["when"], checks.catalogue)}
 
 
-def _family(source: Source, data: dict[str, Any]) -> str:
+def _family(source: Source, data: dict[str, Any], *, known: bool) -> str:
     """Return the rule's family: the given one, or the one and only family whose signals `when` asks."""
     given = data.get("family")
     if given is not None:
         if given not in FAMILY_NAMES:
             source.problem(("family",), "QW205", f"unknown family {clip(given)!r}{nearest(str(given), FAMILY_NAMES)}")
         return str(given)
-    if data["when"] is NEVER:
+    if not known:  # signals are misspelt: first things first
         return ""
     asked = {threshold.signal.split(".", 1)[0] for threshold in thresholds(data["when"])}.intersection(FAMILY_NAMES)
     if len(asked) != 1:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLWarning
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-MAX_BYTES = 64 << 10
+MAX_BYTES = 32 << 10
 MAX_NODES = 5_000
 MAX_DEPTH = 24
 
@@ -48,6 +49,7 @@ class Source:
         self._values: dict[Where, tuple[int, int]] = {(): (1, 1)}
         self._keys: dict[Where, tuple[int, int]] = {}
         self._nodes = 0
+        self._unread: set[Where] = set()  # values with a fault already: what follows from it need not be told
         self.data: Any = None
         try:
             root = _compose(text)
@@ -60,6 +62,8 @@ class Source:
 
     def problem(self, where: Where, code: str, message: str, *, key: bool = False) -> None:
         """Note a fault at a value (or at its key); what is not in the file is placed at the mapping around it."""
+        if where in self._unread:
+            return
         if key and where in self._keys:
             position = self._keys[where]
         else:
@@ -101,6 +105,7 @@ class Source:
         read = _SCALARS.get(_tag(node)) if isinstance(node, ScalarNode) else None
         if read is None:
             self.problem(where, "QW107", "tags (!…) are not used in rules")
+            self._unread.add(where)
             return None
         try:
             return read(node.value)
@@ -154,11 +159,15 @@ def _compose(text: str) -> Node | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", YAMLWarning)  # a re-used anchor simply means the later one
-            node: Node | None = YAML(typ="safe", pure=True).compose(text)
+            yaml = YAML(typ="safe", pure=True)
+            yaml.max_depth = MAX_DEPTH + 1  # the parser's time grows with the square of the depth
+            node: Node | None = yaml.compose(text)
             return node
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         position = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        if isinstance(error, MaxDepthExceededError):
+            raise _FaultError(position, "QW102", f"nested deeper than {MAX_DEPTH} levels") from None
         raise _FaultError(position, "QW101", f"not YAML: {error.problem or error.context}") from None
     except ReaderError as error:
         before = text[: error.position]

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from detector.alerts import SEVERITIES, Alert, Evidence, Span
 from detector.conditions import thresholds
 from detector.events import F32, I64, U8, EventBatch
-from detector.families import tests_of
+from detector.families import family_tests
 from detector.rules import Rule, Ruleset
 from detector.rules_match import Matcher
 from detector.rules_yaml import clip
@@ -71,7 +71,7 @@ class Triage:
         self.matched = np.zeros(len(rules), np.int64)
         self.raised = np.zeros(len(rules), np.int64)  # of a shadow rule: what it would have raised
         self.escalated = np.zeros(len(rules), np.int64)
-        self._longest_us = max((rule.episode for rule in rules), default=0)
+        self._protects_us = np.array([rule.episode if rule.stage != "shadow" else -1 for rule in rules], np.int64)
 
     def state(self, capacity: int) -> TriageState:
         """Return zeroed state for that many slots."""
@@ -95,14 +95,13 @@ class Triage:
         emissions: list[Emission] = []
         for rule, rows, level in self.matcher.matches(batch, signals):
             out = np.empty((len(rows), len(Emission._fields)), np.int64)
-            watching = self.alerting[rule]
             episode_us = self.ruleset.active[rule].episode
-            longest_us = self._longest_us if watching else 0
-            found = _episodes(rule, episode_us, longest_us, rows, level, slot, batch.time_us, batch.offset, state, out)
+            found = _episodes(rule, episode_us, rows, level, slot, batch.time_us, batch.offset, state, out)
             self.matched[rule] += len(rows)
             self.escalated[rule] += (escalated := int(out[:found, 3].sum()))
             self.raised[rule] += found - escalated
-            if watching:
+            if self.alerting[rule]:
+                _protect(rows, slot, self._protects_us, state)
                 emissions += [Emission._make(row)._replace(escalated=bool(row[3])) for row in out[:found].tolist()]
         return sorted(emissions)
 
@@ -118,10 +117,8 @@ class Triage:
                 came = columns.index(uuid)
                 for name in TriageState._fields[:-1]:
                     getattr(after, name)[:, to] = getattr(before, name)[:, came]
-        if any(self.alerting):
-            episodes_us = np.array([rule.episode for rule in self.ruleset.active], np.int64)
-            until = np.where(after.level > 0, after.last_us + episodes_us, 0)
-            after.open_until_us[:] = until[:, np.flatnonzero(self.alerting)].max(axis=1)
+        slots = np.arange(len(after.open_until_us))
+        _protect(slots, slots, self._protects_us, after)
         return after
 
 
@@ -134,7 +131,6 @@ def under_suspicion(state: TriageState, now_us: int) -> NDArray[np.bool_]:
 def _episodes(
     rule: int,
     episode_us: int,
-    longest_us: int,
     rows: I64,
     level: U8,
     slot: I64,
@@ -146,7 +142,7 @@ def _episodes(
     """Walk the matches of one rule in stream order; write an emission a row into `out` and return how many.
 
     A single event stamped far in the future must not keep an episode open for years: a match from before the last
-    one's reach moves the end back. `longest_us` is 0 where the rule protects nobody from eviction.
+    one's reach moves the end back.
     """
     found = 0
     for i in range(len(rows)):
@@ -167,10 +163,6 @@ def _episodes(
             last = t
         state.last_us[s, rule] = last
         state.matches[s, rule] += 1
-        if longest_us > 0:
-            until = last + episode_us
-            if until > state.open_until_us[s] or state.open_until_us[s] > t + longest_us:
-                state.open_until_us[s] = until
         if level[i] <= state.level[s, rule]:
             state.suppressed[s, rule] += 1
             continue
@@ -185,6 +177,25 @@ def _episodes(
         state.level[s, rule] = level[i]
         found += 1
     return found
+
+
+@njit(cache=True, nogil=True)
+def _protect(rows: I64, slot: I64, protects_us: I64, state: TriageState) -> None:
+    """Set `open_until_us` of the rows' slots anew from the episodes there: the same however the stream was cut.
+
+    `protects_us` [r] is each rule's episode, −1 for a rule that protects nobody from eviction.
+    """
+    before = -1
+    for row in rows:
+        s = slot[row]
+        if s < 0 or s == before:
+            continue
+        before = s
+        until = 0
+        for rule in range(len(protects_us)):
+            if protects_us[rule] >= 0 and state.level[s, rule] > 0:
+                until = max(until, state.last_us[s, rule] + protects_us[rule])
+        state.open_until_us[s] = until
 
 
 class Context(NamedTuple):
@@ -203,7 +214,7 @@ def build_alert(
     row, rule, ref = emission.row, ruleset.active[emission.rule], ruleset.refs[emission.rule]
     model = batch.models[batch.model[row]]
     evidence = _evidence(ruleset, rule, signals, row, context)
-    tests = {test: _at(signals, test, row) for test in tests_of(rule.family)}
+    tests = {test: _at(signals, test, row) for test in family_tests(rule.family)}
     contributions = {test: value for test, value in tests.items() if not np.isnan(value)}
     progress = _at(signals, f"{rule.family}.progress", row)
     target = _at(signals, "steering.target", row) if rule.family in TARGETED else np.nan
