@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -74,29 +75,54 @@ class Source:
         return self.data.on_grid(np.where(self.data.category, taken, mixed))
 
     def _bent(self, rng: Generator, parents: I64, strength: float) -> F32:
+        return self.moved(parents, random_motion(rng, len(parents), self.side, strength))
+
+    @property
+    def side(self) -> int:
+        """Return the side of the fine images that motions are measured in."""
+        return int(self._fine.shape[1])
+
+    def moved(self, parents: I64, motion: Motion) -> F32:
+        """Return one image [n, d] for each parent under a given motion."""
         out = np.empty((len(parents), self.data.width), np.float32)
         for start in range(0, len(parents), 512):  # bounded memory
-            some = parents[start : start + 512]
-            bent = bend(rng, self._fine[some], strength, self._block)
-            out[start : start + 512] = self.data.on_grid(_count(bent, self._block) + self._rest[some])
+            part = slice(start, start + 512)
+            bent = bend(self._fine[parents[part]], Motion(*(column[part] for column in motion)), self._block)
+            out[part] = self.data.on_grid(_count(bent, self._block) + self._rest[parents[part]])
         return out
 
 
-def bend(rng: Generator, images: F32, strength: float, block: int) -> F32:
-    """Return images [n, side, side] under a small random rotation, scaling, shift and elastic bend each."""
-    n, side, _ = images.shape
-    unit = side / 32
-    angle = strength * rng.normal(0, 0.06, n)
-    scale = 1 + strength * rng.normal(0, 0.03, n)
-    shift = strength * rng.normal(0, 0.5 * unit, (n, 2))
+class Motion(NamedTuple):
+    """How n images are moved: all zero leaves them as they are (scale: 1)."""
+
+    angle: F64  # [n] radians
+    scale: F64  # [n]
+    shift: F64  # [n, 2] fine pixels
+    field: F64  # [n, 2, 4, 4] elastic arrows in fine pixels at 4×4 knots
+
+
+def random_motion(rng: Generator, n: int, side: int, strength: float) -> Motion:
+    """Return a small random motion for each of n images."""
+    unit = strength * side / 32
+    return Motion(
+        strength * rng.normal(0, 0.06, n),
+        1 + strength * rng.normal(0, 0.03, n),
+        unit * rng.normal(0, 0.5, (n, 2)),
+        unit * rng.normal(0, 0.55, (n, 2, 4, 4)),
+    )
+
+
+def bend(images: F32, motion: Motion, block: int) -> F32:
+    """Return images [n, side, side] moved; bitmaps (block > 1) stay bitmaps."""
+    side = images.shape[1]
     axis = np.arange(side) - (side - 1) / 2
     rows, cols = np.meshgrid(axis, axis, indexing="ij")
     weights = _hat(side)  # [side, 4]: a smooth field from 4×4 random arrows
-    field = strength * rng.normal(0, 0.55 * unit, (2, n, 4, 4))
-    field = np.einsum("ia,knab,jb->knij", weights, field, weights, optimize=True)
-    cos, sin = (np.cos(angle) / scale)[:, None, None], (np.sin(angle) / scale)[:, None, None]
-    to_row = cos * rows - sin * cols + shift[:, :1, None] + field[0] + (side - 1) / 2
-    to_col = sin * rows + cos * cols + shift[:, 1:, None] + field[1] + (side - 1) / 2
+    field = np.einsum("ia,nkab,jb->knij", weights, motion.field, weights, optimize=True)
+    cos = (np.cos(motion.angle) / motion.scale)[:, None, None]
+    sin = (np.sin(motion.angle) / motion.scale)[:, None, None]
+    to_row = cos * rows - sin * cols + motion.shift[:, :1, None] + field[0] + (side - 1) / 2
+    to_col = sin * rows + cos * cols + motion.shift[:, 1:, None] + field[1] + (side - 1) / 2
     return _sample(images, to_row, to_col, nearest=block > 1)
 
 

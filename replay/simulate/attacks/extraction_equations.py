@@ -21,7 +21,9 @@ def extraction_equations(rng: Random, know: Knowledge, budget: int) -> Run:
     log_p = []
     for row in unit:
         answer = yield know.clip(centre + row * spread)[None]
-        scores = answer.scores if answer.scores is not None else np.stack([answer.score(k) for k in range(know.classes)], 1)
+        scores = (
+            answer.scores if answer.scores is not None else np.stack([answer.score(k) for k in range(know.classes)], 1)
+        )
         log_p.append(np.log(np.clip(scores[0], 1e-6, 1)))
     sent_x = know.clip(centre + unit * spread)
     design = np.hstack([(sent_x - centre) / spread, np.ones((need, 1))])

@@ -31,7 +31,9 @@ def extraction_jbda(rng: Random, know: Knowledge, budget: int) -> Run:
             weights = np.concatenate([-weights, weights])
         parents = rng.permutation(len(x))[: min(room, len(x))]
         place = np.searchsorted(surrogate.classes_, labels[parents])
-        x = np.concatenate([x, know.clip(x[parents] + _STEP * know.span * np.sign(weights[place]) * rng.choice([-1, 1]))])
+        x = np.concatenate(
+            [x, know.clip(x[parents] + _STEP * know.span * np.sign(weights[place]) * rng.choice([-1, 1]))]
+        )
     return clone(rng, x, labels)
 
 

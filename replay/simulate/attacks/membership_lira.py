@@ -33,7 +33,9 @@ def _twin(rng: Random, know: Knowledge, x: F64) -> F64:
     return nudged(rng, know, x, 1)[0] if know.shape is None else x.reshape(know.shape)[:, ::-1].ravel()
 
 
-def _shadow_log_odds(rng: Random, know: Knowledge, x: F64, twins: F64, y: np.ndarray[tuple[int], np.dtype[np.int64]]) -> F64:
+def _shadow_log_odds(
+    rng: Random, know: Knowledge, x: F64, twins: F64, y: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> F64:
     """Return [shadows, 2, n] log-odds of the true class by models that never saw the records."""
     out = []
     for _ in range(_SHADOWS):
