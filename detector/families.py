@@ -80,7 +80,7 @@ FAMILIES: tuple[Family, ...] = (
             ("probing.threads", 1),
             ("probing.runs", 0.5),
         ),
-        Progress("probing.margin", 1, 0),
+        Progress("trajectory.certainty", 1, 0.5),  # at the boundary of two classes neither has more than a half
     ),
     Family(
         "explainer",
@@ -126,11 +126,13 @@ def combine(signals: Mapping[str, F32], families: Iterable[Family] = FAMILIES) -
     for i, name in enumerate(names):
         stacked[i] = signals[name]
     silent = np.isnan(stacked)
-    stacked[silent] = 0.0
     e_values = np.exp(np.minimum(stacked, CAP) * LN10)
+    e_values[silent] = 1.0
     columns: dict[str, F32] = {}
     for family in families:
-        columns[f"{family.name}.evidence"] = _evidence(family, place, e_values, silent)
+        alone = signals.get(family.tests[0][0]) if len(family.tests) == 1 else None  # a mean of one: itself
+        evidence = _evidence(family, place, e_values, silent) if alone is None else alone
+        columns[f"{family.name}.evidence"] = evidence
         columns[f"{family.name}.progress"] = _progress(family.progress, signals, n)
     return columns
 

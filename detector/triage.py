@@ -18,13 +18,13 @@ from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.alerts import SEVERITIES, Alert, Evidence, Span
 from detector.conditions import thresholds
 from detector.events import F32, I64, U8, EventBatch
 from detector.families import family_tests
+from detector.kernel import kernel
 from detector.rules import Rule, Ruleset
 from detector.rules_match import Matcher
 from detector.rules_yaml import clip
@@ -127,7 +127,7 @@ def under_suspicion(state: TriageState, now_us: int) -> NDArray[np.bool_]:
     return state.open_until_us >= now_us
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _episodes(
     rule: int,
     episode_us: int,
@@ -179,7 +179,7 @@ def _episodes(
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _protect(rows: I64, slot: I64, protects_us: I64, state: TriageState) -> None:
     """Set `open_until_us` of the rows' slots anew from the episodes there: the same however the stream was cut.
 

@@ -17,7 +17,7 @@ from detector.rules_lock import LOCK, logic_hash, write_lock
 from detector.rules_yaml import nearest
 from detector.settings import SettingsError, load_settings
 
-app = typer.Typer(name="rules", help="Detection rules as code.", no_args_is_help=True)
+app = typer.Typer(name="rules", help="Detection rules as code.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 Folder = Annotated[
     Path | None,
@@ -58,10 +58,12 @@ def show(rule: str, rules: Folder = None, json: AsJson = False) -> None:
 @app.command()
 def check(rules: Folder = None, json: AsJson = False, today: Day = "") -> None:
     """Check every rule; print all faults with file, line and column, and exit with 1 where there are any."""
+    from replay.simulate import attacks, benign  # noqa: PLC0415 - heavy; the listing commands start at once without it
+
     day = _day(today)
     folder = _folder(rules)
     try:
-        ruleset = load_rules(folder, catalogue(), today=day)
+        ruleset = load_rules(folder, catalogue(), today=day, attacks=attacks.catalogue(), benign=benign.catalogue())
     except RulesError as error:
         _report(error.problems, folder, json)
         raise typer.Exit(1) from None
