@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from detector import baseline_state, families
+from detector import answers, baseline_state, families, history
 from detector.alerts import Alert
 from detector.baseline import Baselines
 from detector.clients import Clients
 from detector.detectors import Detector, View, discover, starved
 from detector.events import F32, EventBatch, ModelRef
-from detector.history import history_state, observe
 from detector.rules import Ruleset
 from detector.settings import LimitSettings
 from detector.triage import Context, Triage, build_alert
@@ -43,10 +42,11 @@ class Pipeline:
         self.ruleset = ruleset
         self.triage = Triage(ruleset)
         self.baselines = Baselines(limits.models, seed)
-        self.history = history_state(limits.clients)
+        self.history = history.history_state(limits.clients)
+        self.answers = answers.answer_state(limits.clients)
         self.states: dict[str, Any] = {d.name: d.state(limits.clients) for d in self.detectors}
         self.episodes = self.triage.state(limits.clients)
-        everything = {"history": self.history, "triage": self.episodes, **self.states}
+        everything = {"history": self.history, "answers": self.answers, "triage": self.episodes, **self.states}
         self.clients = Clients(limits.clients, limits.admit_after, everything)
         self.starved: dict[tuple[str, ModelRef], int] = {}
         self.fingerprint = self._fingerprint(limits, seed)
@@ -88,8 +88,12 @@ class Pipeline:
     def _detect(self, batch: EventBatch, slot: Any, reference: Any, sketch: Any, usable: Any) -> list[Alert]:
         """Measure, bet, combine, match and triage one chunk."""
         scales = self.baselines.scales
-        geometry = observe(sketch, usable, batch.input_digest, batch.time_us, slot, reference, scales, self.history)
-        view = View(batch=batch, slot=slot, reference=reference, scales=scales, sketch=sketch, **geometry._asdict())
+        digest, time_us = batch.input_digest, batch.time_us
+        moves = history.observe(sketch, usable, digest, time_us, slot, reference, scales, self.history)
+        answered = answers.observe(batch, slot, reference, scales, self.answers)
+        view = View(
+            batch, slot, reference=reference, scales=scales, sketch=sketch, **moves._asdict(), **answered._asdict()
+        )
         signals: dict[str, F32] = {}
         for detector in self.detectors:
             signals.update(detector.observe(view, self.states[detector.name]))

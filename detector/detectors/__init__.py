@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.events import F32, F64, I16, I32, I64, U8, U64, EventBatch, InputLevel, OutputLevel
+from detector.events import F32, F64, I8, I16, I32, I64, U8, U64, EventBatch, InputLevel, OutputLevel
 
 State = Any  # a NamedTuple of arrays, first axis = slot, zero = new
 
@@ -53,6 +53,9 @@ class View(NamedTuple):
     reference: I32  # [n] row of the model in `scales`
     scales: References
     sketch: I16  # [n, 32] whole numbers; only rows with `usable` mean something
+    answer: I16  # [n, 16] the answer as a number for each class followed (answers.py)
+    places: I64  # [n, 16] the label of each, −1 = none
+    replaced: I8  # [n] the place that changed hands with this event, −1 = none
     usable: U8  # [n] 1 where input and answer can be read and the call succeeded
     fresh: U8  # [n] 1 where usable and not an exact repeat within the client's last 256 inputs
     step: F32  # [n] length of the step from the client's previous fresh query, r0

@@ -2,7 +2,7 @@
 
 Three tests, each an e-process, from "signals" in docs/detection.md:
 
-climb         New scores of some class rank ever higher among the client's last 128 (a conformal bet), *and* the queries
+climb         New scores of some class rank ever higher among the client's last 96 (a conformal bet), *and* the queries
               jump back and forth instead of drifting. The smaller of the two counts: a sensor drifts and its scores may
               rise with it, an ordinary client jumps but its scores come in no order.
 climb_thread  The same inside threads of near queries, so that dummy queries in between do not hide it.
@@ -21,8 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detector.answers import CLASSES, probability_of
 from detector.detectors import Need, Signal, View
-from detector.events import F32, F64, I16, I32, I64, U8, U64, InputLevel, OutputLevel
+from detector.events import F32, F64, I8, I16, I32, I64, U8, U64, InputLevel, OutputLevel
 from detector.evidence import (
     CAP,
     LIVE,
@@ -35,10 +36,8 @@ from detector.evidence import (
 )
 from detector.kernel import kernel
 
-CLASSES = 16  # classes followed for each client
-SCORES = 128  # scores remembered of each
+SCORES = 96  # scores remembered of each
 LEAST = 8  # scores needed before a rank means something
-UNSURE = 512  # what a label without confidence counts as: any fixed number does, only ranks matter
 TURN_BETS = np.array([0.6, 0.7, 0.85])
 CLOUD_BETS = np.array([0.45, 0.65, 0.9])
 PLAIN, THREAD = 0, 1
@@ -47,11 +46,9 @@ PLAIN, THREAD = 0, 1
 class SteeringState(NamedTuple):
     """One row a client slot; index 0 = climb, 1 = climb in threads."""
 
-    scores: I16  # [slots, 2, 16, 128]
+    scores: I16  # [slots, 2, 16, 96]
     used: I32  # [slots, 2] scores remembered so far
     since: I32  # [slots, 2, 16] `used` when the class was first followed
-    classes: I64  # [slots, 16] label + 2 of the class followed at each place, 0 = free
-    topped: I64  # [slots, 16] when the class was last the answer
     best: F32  # [slots, 16] highest probability reached on it inside a thread
     clock: I64  # [slots, 2] events that the test has seen
     began: I32  # [slots, 2, LIVE]
@@ -69,16 +66,10 @@ class Moves(NamedTuple):
     near: F32
     path: U8
     thread: F32
-    classes: I64
-
-
-class Answers(NamedTuple):
-    """Columns [n] of the answers."""
-
-    scores: F32
-    offsets: I64
-    confidence: F32
-    label: I64
+    classes: I64  # places in use
+    answer: I16
+    places: I64
+    replaced: I8
     level: U8
     probability: U8
     key: U64
@@ -116,8 +107,6 @@ class Steering:
             scores=np.zeros((capacity, 2, CLASSES, SCORES), np.int16),
             used=np.zeros((capacity, 2), np.int32),
             since=np.zeros((capacity, 2, CLASSES), np.int32),
-            classes=np.zeros((capacity, CLASSES), np.int64),
-            topped=np.zeros((capacity, CLASSES), np.int64),
             best=np.zeros((capacity, CLASSES), np.float32),
             clock=np.zeros((capacity, 2), np.int64),
             began=np.zeros((capacity, 2, LIVE), np.int32),
@@ -132,56 +121,55 @@ class Steering:
         out = Out(*blank)
         batch, scales = view.batch, view.scales
         moves = Moves(
-            view.slot, view.fresh, view.cosine, view.near, view.path, view.thread, scales.classes[view.reference]
-        )
-        answers = Answers(
-            scores=batch.scores.values,
-            offsets=batch.scores.offsets,
-            confidence=batch.confidence,
-            label=batch.label_key,
+            slot=view.slot,
+            fresh=view.fresh,
+            cosine=view.cosine,
+            near=view.near,
+            path=view.path,
+            thread=view.thread,
+            classes=scales.classes[view.reference],
+            answer=view.answer,
+            places=view.places,
+            replaced=view.replaced,
             level=batch.output_level,
             probability=scales.probability[view.reference],
             key=batch.client_key,
         )
-        _observe(moves, answers, state, out)
+        _observe(moves, state, out)
         return {f"steering.{name}": getattr(out, name) for name in Out._fields}
 
 
 @kernel
-def _observe(moves: Moves, answers: Answers, state: SteeringState, out: Out) -> None:
-    values = np.zeros(CLASSES, np.int16)
+def _observe(moves: Moves, state: SteeringState, out: Out) -> None:
     bets = np.ones(2 * CLASSES)
     for i in range(len(moves.slot)):
         c = moves.slot[i]
-        if not moves.fresh[i] or answers.level[i] == 0:
+        if moves.replaced[i] >= 0:
+            _forget(c, moves.replaced[i], state)
+        if not moves.fresh[i] or moves.level[i] == 0:
             continue
-        places = moves.classes[i]
-        _values(i, c, places, answers, state, values)
         if not np.isnan(moves.cosine[i]):
             close = moves.near[i] < 0.4 and moves.cosine[i] < -0.3
             out.cloud[i] = bernoulli(state.cloud[c], state.clock[c, PLAIN], close, 0.33, CLOUD_BETS)
-            out.climb[i] = _climb(c, PLAIN, moves.cosine[i], moves.path[i], places, values, answers.key[i], state, bets)
+            out.climb[i] = _climb(i, PLAIN, moves.cosine[i], moves, state, bets)
         if not np.isnan(moves.thread[i]):
-            _reach(i, c, places, answers, state)
-            out.climb_thread[i] = _climb(
-                c, THREAD, moves.thread[i], moves.path[i], places, values, answers.key[i], state, bets
-            )
+            _reach(i, moves, state)
+            out.climb_thread[i] = _climb(i, THREAD, moves.thread[i], moves, state, bets)
         elif state.clock[c, THREAD] > 0:
-            out.climb_thread[i] = _evidence(c, THREAD, places, state)
+            out.climb_thread[i] = _evidence(c, THREAD, moves.classes[i], state)
         if max(out.climb[i], out.climb_thread[i]) > 0.0:
-            _aim(i, c, places, state, out)
+            _aim(i, moves, state, out)
 
 
 @kernel
-def _climb(
-    c: int, kind: int, cosine: float, path: bool, places: int, values: I16, key: int, state: SteeringState, bets: F64
-) -> float:
+def _climb(i: int, kind: int, cosine: float, moves: Moves, state: SteeringState, bets: F64) -> float:
     """Bet on one event: that it turns back, and, off a mere path, on the rank of each class's score."""
+    c, places = moves.slot[i], moves.classes[i]
     began = state.began[c, kind]
     open_start(state.ranks[c, kind], state.turns[c, kind], began, state.clock[c, kind], 2 * places)
     multiply(state.turns[c, kind], began, cosine < -0.2, 0.5, TURN_BETS)
-    if not path:
-        _rank(c, kind, places, values, key, state, bets)
+    if not moves.path[i]:
+        _rank(i, kind, moves, state, bets)
     state.clock[c, kind] += 1
     return _evidence(c, kind, places, state)
 
@@ -193,21 +181,23 @@ def _evidence(c: int, kind: int, places: int, state: SteeringState) -> float:
 
 
 @kernel
-def _rank(c: int, kind: int, places: int, values: I16, key: int, state: SteeringState, bets: F64) -> None:
+def _rank(i: int, kind: int, moves: Moves, state: SteeringState, bets: F64) -> None:
     """Bet on the rank of every class's score among its remembered ones, both upwards and downwards."""
+    c, places = moves.slot[i], moves.classes[i]
     ring = state.scores[c, kind]
     used = state.used[c, kind]
-    tie = uniform(key, used, kind)
+    tie = uniform(moves.key[i], used, kind)
     bets[:] = 1.0
     for k in range(places):
+        value = moves.answer[i, k]
         known = used - state.since[c, kind, k]
-        if state.classes[c, k] and known >= LEAST:
-            above, below = _count(ring[k], used, known, values[k])
+        if moves.places[i, k] >= 0 and known >= LEAST:
+            above, below = _count(ring[k], used, known, value)
             n = min(known, SCORES) + 1
             ties = (n - above - below) * tie
             bets[2 * k] = power_bet((above + ties) / n)
             bets[2 * k + 1] = power_bet((below + ties) / n)
-        ring[k, used % SCORES] = values[k]
+        ring[k, used % SCORES] = value
     for m in range(LIVE):
         if state.began[c, kind, m]:
             products = state.ranks[c, kind, m]
@@ -218,7 +208,7 @@ def _rank(c: int, kind: int, places: int, values: I16, key: int, state: Steering
 
 @kernel
 def _count(ring: I16, used: int, known: int, value: int) -> tuple[int, int]:
-    """Count the remembered scores above and below a value: the newest `known` of them, all 128 at most."""
+    """Count the remembered scores above and below a value: the newest `known` of them, all 96 at most."""
     above, below = 0, 0
     if known >= SCORES or known == used:
         for w in range(min(known, SCORES)):
@@ -232,84 +222,31 @@ def _count(ring: I16, used: int, known: int, value: int) -> tuple[int, int]:
 
 
 @kernel
-def _values(i: int, c: int, places: int, answers: Answers, state: SteeringState, values: I16) -> None:
-    """Write the stored value of every followed class, following the answered class if it is new."""
-    first, width = answers.offsets[i], answers.offsets[i + 1] - answers.offsets[i]
-    if 0 < width <= places:
-        for k in range(width):
-            state.classes[c, k] = k + 2
-            values[k] = _code(answers.scores[first + k], answers.probability[i])
-        return
-    _follow(c, places, answers.label[i], state)
-    certain = UNSURE
-    if answers.level[i] > 1:
-        certain = max(_code(answers.confidence[i], answers.probability[i]), UNSURE)
-    for k in range(places):
-        label = state.classes[c, k] - 2
-        if 0 <= label < width:
-            values[k] = _code(answers.scores[first + label], answers.probability[i])
-        else:
-            values[k] = certain if label == answers.label[i] else -certain
-
-
-@kernel
-def _follow(c: int, places: int, label: int, state: SteeringState) -> None:
-    """Give the answered class a place: a free one, else that of the class answered longest ago."""
-    if label < 0:
-        return
-    now = state.clock[c, PLAIN] + 1
-    place = 0
-    for k in range(places):
-        if state.classes[c, k] == label + 2:
-            state.topped[c, k] = now
-            return
-        if state.topped[c, k] < state.topped[c, place]:
-            place = k
-    replaced = state.classes[c, place] != 0
-    state.classes[c, place] = label + 2
-    state.topped[c, place] = now
+def _forget(c: int, place: int, state: SteeringState) -> None:
+    """Begin anew at a place that changed hands: the bets on the class that had it are lost until the next start."""
     state.best[c, place] = 0.0
     for kind in range(2):
-        state.since[c, kind, place] = state.used[c, kind]
-        if replaced:  # the bets on the class that had the place are lost until the next start
+        if state.used[c, kind] > state.since[c, kind, place]:
             state.ranks[c, kind, :, 2 * place : 2 * place + 2] = 0.0
+        state.since[c, kind, place] = state.used[c, kind]
 
 
 @kernel
-def _code(score: float, probability: bool) -> int:
-    """Store a score as 16 bits that rise with it, fine near 0 and near 1 for a probability: only ranks matter.
-
-    The bits of a float rise like its logarithm, so p and 1 − p give log-odds without computing any.
-    """
-    if np.isnan(score):
-        return 0
-    if not probability:
-        bits = int(np.float32(abs(score)).view(np.int32)) >> 16
-        return bits if score >= 0 else -bits
-    if score <= 0.5:
-        return (int(np.float32(max(score, 1e-7)).view(np.int32)) - 0x3F000000) >> 13
-    return -((int(np.float32(max(1.0 - score, 1e-7)).view(np.int32)) - 0x3F000000) >> 13)
-
-
-@kernel
-def _reach(i: int, c: int, places: int, answers: Answers, state: SteeringState) -> None:
+def _reach(i: int, moves: Moves, state: SteeringState) -> None:
     """Remember the highest probability reached on each class inside a thread."""
-    if answers.level[i] < 2 or not answers.probability[i]:
+    if moves.level[i] < 2 or not moves.probability[i]:
         return
-    first, width = answers.offsets[i], answers.offsets[i + 1] - answers.offsets[i]
-    for k in range(places):
-        label = state.classes[c, k] - 2
-        if 0 <= label < width:
-            state.best[c, k] = max(state.best[c, k], answers.scores[first + label])
-        elif label == answers.label[i]:
-            state.best[c, k] = max(state.best[c, k], answers.confidence[i])
+    for k in range(moves.classes[i]):
+        reached = probability_of(moves.answer[i, k])
+        state.best[moves.slot[i], k] = max(state.best[moves.slot[i], k], reached)
 
 
 @kernel
-def _aim(i: int, c: int, places: int, state: SteeringState, out: Out) -> None:
+def _aim(i: int, moves: Moves, state: SteeringState, out: Out) -> None:
     """Name the class whose rising scores carry the evidence, and how far it got."""
+    c = moves.slot[i]
     most, aim = -1.0, 0
-    for k in range(places):
+    for k in range(moves.classes[i]):
         worth = 0.0
         for kind in range(2):
             for m in range(LIVE):
@@ -317,7 +254,7 @@ def _aim(i: int, c: int, places: int, state: SteeringState, out: Out) -> None:
                     worth += state.ranks[c, kind, m, 2 * k]
         if worth > most:
             most, aim = worth, k
-    out.target[i] = state.classes[c, aim] - 2
+    out.target[i] = moves.places[i, aim]
     out.progress[i] = state.best[c, aim]
 
 
