@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -24,6 +24,8 @@ def simulate(
     benign: Annotated[str, typer.Option(help="Benign kinds by name, separated by commas; `all` for every one.")] = "",
     evasions: Annotated[str, typer.Option(help="Evasions by name, separated by commas.")] = "",
     models: Annotated[str, typer.Option(help="Models DATA-KIND[-INTERFACE], separated by commas.")] = "",
+    training: Annotated[Path | None, typer.Option(help="Folder for the training records of each model (.npy).")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes; they do not change the result.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Simulate clients and attackers of real scikit-learn models: FILE, and the truth in FILE.truth.jsonl."""
@@ -39,7 +41,9 @@ def simulate(
         raise typer.BadParameter(f"the folder {out.parent} does not exist", param_hint="--out")
     if hours is not None and not 0 < hours <= 24 * 366:
         raise typer.BadParameter("more than 0 and at most 8784", param_hint="--hours")
-    given = {
+    if training is not None and not training.is_dir():
+        raise typer.BadParameter(f"the folder {training} does not exist", param_hint="--training")
+    given: dict[str, Any] = {
         "hours": hours,
         "clients": clients,
         "queries": queries,
@@ -58,7 +62,7 @@ def simulate(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("clients", total=len(scenario.jobs))
-        made = run(scenario, out, lambda _: bar.advance(task))
+        made = run(scenario, out, lambda _: bar.advance(task), workers, training)
     summary = {name: str(value) if isinstance(value, Path) else value for name, value in made._asdict().items()}
     if as_json:
         typer.echo(json.dumps(summary))

@@ -71,10 +71,10 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     with path.open("wb") as raw:
         if path.suffix == ".gz":
             with gzip.GzipFile(filename="", mode="wb", compresslevel=3, fileobj=raw, mtime=0) as packed:
-                yield packed  # type: ignore[misc]
+                yield packed  # type: ignore[misc]  # it has all that IO[bytes] needs here: write
         elif path.suffix == ".zst":
             with zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False) as packed:
-                yield packed  # type: ignore[misc]
+                yield packed
         else:
             yield raw
 

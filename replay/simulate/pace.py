@@ -51,7 +51,7 @@ def daytime(rng: Generator, n: int, begin: float, end: float) -> F64:
     low, high = np.maximum(edges[:-1], begin), np.minimum(edges[1:], end)
     weight = _BUSY_HOURS[(edges[:-1] % DAY_S // 3600).astype(np.int64)] * np.maximum(high - low, 0)
     hour = rng.choice(len(weight), n, p=weight / weight.sum())
-    return low[hour] + (high - low)[hour] * rng.random(n)
+    return np.asarray(low[hour] + (high - low)[hour] * rng.random(n))
 
 
 def fit_between(times: F64, begin: float, end: float) -> F64:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
+from sklearn.datasets import load_sample_image
 
 from detector.events import F32, F64, I64
 from replay.simulate import pace
@@ -54,7 +55,9 @@ def _run(
                 raise RuntimeError(f"attack {plan.name} sent {spent} queries, its budget was {budget}")
             rows.append(sent)
             answers.append(answer)
-            own.append(np.isin(np.arange(len(sent)), mine))
+            flags = np.zeros(len(sent), bool)
+            flags[mine] = True
+            own.append(flags)
             x = game.send(answer.take(mine))
     except StopIteration as end:
         verdict = judge(end.value, victim, know, member)
@@ -124,8 +127,6 @@ def foreign(data: Dataset, rng: Generator) -> F64:
 
 def _patches(data: Dataset, rng: Generator, n: int = 1000) -> F64:
     """Return grey patches of the two photographs that scikit-learn ships, at the size of the images."""
-    from sklearn.datasets import load_sample_image
-
     height, width = data.shape or (1, 1)
     zoom, out = 2, np.empty((n, data.width))
     photos = [load_sample_image(name).mean(2) / 255 for name in ("china.jpg", "flower.jpg")]
@@ -135,7 +136,7 @@ def _patches(data: Dataset, rng: Generator, n: int = 1000) -> F64:
         left = int(rng.integers(0, photo.shape[1] - zoom * width))
         patch = photo[top : top + zoom * height, left : left + zoom * width]
         out[i] = patch.reshape(height, zoom, width, zoom).mean((1, 3)).ravel()
-    return data.low.min() + out * (data.high.max() - data.low.min())
+    return np.asarray(data.low.min() + out * (data.high.max() - data.low.min()))
 
 
 def times(transcript: Transcript, evasion: Evasion, batch: int, rng: Generator, begin: float, end: float) -> F64:

@@ -143,7 +143,7 @@ def _sample(images: F32, row: F64, col: F64, nearest: bool) -> F32:
 def _hat(side: int) -> F64:
     """Return [side, 4] linear interpolation weights from 4 knots to `side` pixels."""
     knots = np.linspace(0, side - 1, 4)
-    return np.maximum(0, 1 - np.abs(np.arange(side)[:, None] - knots) / (knots[1] - knots[0]))
+    return np.asarray(np.maximum(0, 1 - np.abs(np.arange(side)[:, None] - knots) / (knots[1] - knots[0])))
 
 
 def _count(fine: F32, block: int) -> F32:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 from numpy.random import Generator
+from threadpoolctl import threadpool_limits
 
 from detector.events import F32, F64, I16, I64
 from replay.simulate import attacks, benign, capture, play, victims
 from replay.simulate.benign.protocol import Setting
 from replay.simulate.data import half_of
 from replay.simulate.records import Source, source_of
-from replay.simulate.scenario import START, Job, Scenario
+from replay.simulate.scenario import MODELS, START, Job, Preset, Scenario, able_models, plan
 from replay.simulate.victims import Answer, Victim
 
 _JSON = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
@@ -43,22 +48,66 @@ class Summary(NamedTuple):
     truth: Path
 
 
-def simulate(scenario: Scenario, out: Path, progress: Callable[[int], None] = lambda _: None) -> Summary:
-    """Play a scenario into a capture and its truth file. `progress` is told the number of each finished job."""
+def simulate(
+    scenario: Scenario,
+    out: Path,
+    progress: Callable[[Job], None] = lambda _: None,
+    workers: int = 1,
+    training: Path | None = None,
+) -> Summary:
+    """Play a scenario into a capture and its truth file; the number of workers does not change a byte of them.
+
+    `progress` is told of each finished job. `training` is a folder for the training records of every model, one array
+    [n, d] of float32 each: what an owner would index.
+    """
     truth: list[dict[str, Any]] = []
-    with capture.Spill() as spill:
-        for job in scenario.jobs:
-            played = perform(scenario, job)
+    with capture.Spill() as spill, threadpool_limits(1):  # BLAS sums in another order with more threads
+        for job, played in _performed(scenario, workers):
             spill.add(played.time_us, job.number, played.lines)
             truth += played.truth
-            progress(job.number)
+            progress(job)
         written = spill.write(out)
     beside = truth_path(out)
     with capture.opened(beside) as file:
         file.write(b"".join(orjson.dumps(line, option=_JSON) for line in truth))
+    for name in scenario.models if training else ():
+        np.save(Path(training or "") / f"{name}.npy", victims.build(name, scenario.seed).data.members.x)
     campaigns = {line["campaign"]: line["succeeded"] for line in truth if line["campaign"]}
     clients = len({line["client"] for line in truth})
     return Summary(*written, clients, len(campaigns), sum(campaigns.values()), out, beside)
+
+
+def stream(name: str, queries: int, seed: int, model: str = "") -> Played:
+    """Return what one attacker or one benign client of this name sends: for tests of rules and detectors.
+
+    The model is the first of the usual ones that suits. Raises UnknownNameError or ScenarioError.
+    """
+    hostile = name in attacks.catalogue()
+    models = (model,) if model else MODELS
+    wanted, kinds = ((name,), ()) if hostile else ((), (name,))
+    preset = Preset(24, models, int(not hostile), queries, int(hostile), wanted, kinds, evasions=("none",))
+    scenario = plan(preset, seed)
+    able = able_models(name, preset, seed)
+    job = replace(scenario.jobs[0], models=able[:1], queries=queries, snap=False)
+    with threadpool_limits(1):
+        return perform(scenario, job)
+
+
+def _performed(scenario: Scenario, workers: int) -> Iterator[tuple[Job, Played]]:
+    """Yield jobs in their order, played here or by a few processes that are never far ahead."""
+    if workers == 1:
+        for job in scenario.jobs:
+            yield job, perform(scenario, job)
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), threadpool_limits, (1,)) as pool:
+        waiting: deque[tuple[Job, Future[Played]]] = deque()
+        for job in scenario.jobs:
+            waiting.append((job, pool.submit(perform, scenario, job)))
+            if len(waiting) >= 4 * workers:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
 
 
 def truth_path(out: Path) -> Path:
@@ -84,7 +133,7 @@ def _benign(scenario: Scenario, job: Job, rng: Generator) -> Played:
         who = np.zeros(len(asked.x), np.int64)
         sent = _Sent(asked.time_s, asked.x, answer, asked.status, who)
         row = {"family": None, "hard": kind.hard, "explainer": kind.explainer}
-        parts.append(_finish(scenario, job, victim, [client], sent, rng, row))
+        parts.append(_finish(job, victim, [client], sent, rng, row))
     return _merged(parts)
 
 
@@ -105,11 +154,11 @@ def _attack(scenario: Scenario, job: Job, rng: Generator) -> Played:
     row = {
         **{"family": plan.family, "technique": plan.technique, "evasion": evasion.name, "campaign": campaign},
         **{"members": sorted({clients[i]["id"] for i in who.tolist()}), "half": half},
-        **{"attack_start": _moment(scenario, time_s[0]), "attack_end": _moment(scenario, time_s[-1])},
+        **{"attack_start": _moment(time_s[0]), "attack_end": _moment(time_s[-1])},
         **{"attack_queries": int(script.own.sum()), "snapped": job.snap, "succeeded": verdict.succeeded},
         "measure": {"name": verdict.measure, "value": verdict.value, "level": verdict.level, **verdict.detail},
     }
-    return _finish(scenario, job, victim, clients, sent, rng, row)
+    return _finish(job, victim, clients, sent, rng, row)
 
 
 class _Sent(NamedTuple):
@@ -134,7 +183,6 @@ def _after_history(sent: _Sent, victim: Victim, source: Source, n: int, rng: Gen
 
 
 def _finish(
-    scenario: Scenario,
     job: Job,
     victim: Victim,
     clients: list[dict[str, str]],
@@ -210,7 +258,7 @@ def _start_us() -> int:
     return int(datetime.fromisoformat(START).timestamp() * 1e6)
 
 
-def _moment(scenario: Scenario, time_s: float) -> str:  # noqa: ARG001 - all scenarios start alike
+def _moment(time_s: float) -> str:
     return _text(capture.microseconds(np.array([time_s]), _start_us()))[0]
 
 

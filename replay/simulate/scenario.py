@@ -134,7 +134,7 @@ def _attack_jobs(
     usable = [(attack, able) for attack in wanted if (able := _able(attack, preset, data))]
     if preset.campaigns and not usable:
         names = ", ".join(attack.name for attack in wanted)
-        raise ScenarioError(f"none of the models {', '.join(preset.models)} suits the attacks {names}")
+        raise ScenarioError(f"none of the models {', '.join(preset.models)} suits {names}")
     for i in range(preset.campaigns):
         attack, able = usable[i % len(usable)]
         model = str(rng.choice(able))
@@ -145,6 +145,18 @@ def _attack_jobs(
         snap = bool(rng.random() < 0.3) and bool((data[model].step > 0).any())
         jobs.append(Job(first + i, attack.name, True, (model,), begin, horizon, attack.budget, evasion, snap))
     return jobs
+
+
+def able_models(name: str, preset: Preset, seed: int) -> tuple[str, ...]:
+    """Return the models of a preset that suit an attack or a benign kind. Raises ScenarioError if there is none."""
+    data = {model: load(model.split("-")[0], seed) for model in preset.models}
+    if name in attacks.catalogue():
+        able = _able(attacks.attack_named(name), preset, data)
+    else:
+        able = [model for model in preset.models if benign.kind_named(name).suits(data[model])]
+    if not able:
+        raise ScenarioError(f"none of the models {', '.join(preset.models)} suits {name}")
+    return tuple(able)
 
 
 def _able(attack: Attack, preset: Preset, data: dict[str, Dataset]) -> list[str]:

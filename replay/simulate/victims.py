@@ -29,11 +29,11 @@ class Answer:
     def score(self, target: int | I64) -> F64:
         """Return [n] the score of a class as well as the interface tells it (1 or 0 for labels)."""
         if self.scores is not None:
-            return self.scores[np.arange(len(self.label)), target]
+            return np.asarray(self.scores[np.arange(len(self.label)), target])
         hit = self.label == target
         if self.confidence is None:
-            return hit.astype(np.float64)
-        return np.where(hit, self.confidence, (1 - self.confidence) / (self.classes - 1))
+            return np.asarray(hit, np.float64)
+        return np.asarray(np.where(hit, self.confidence, (1 - self.confidence) / (self.classes - 1)))
 
     def log_odds(self, target: int | I64) -> F64:
         """Return [n] the log-odds of a class."""

@@ -1,4 +1,4 @@
-"""Attacks, one a file. A file ends with `ATTACK`, or with `ATTACKS` for variants of one idea, and is found by itself."""
+"""Attacks, one a file, found by themselves: a file ends with `ATTACK`, or with `ATTACKS` for variants of one idea."""
 
 from __future__ import annotations
 

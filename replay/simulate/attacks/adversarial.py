@@ -1,7 +1,7 @@
 """What all adversarial searches share: one genuine record after another is moved until its label changes.
 
-An attack on one record is a generator that yields inputs, is sent answers, and returns the moved record with the number of
-queries it took. Siblings: hop_skip_jump, boundary_attack, nes_adversarial, simba, square, zoo.
+An attack on one record is a generator that yields inputs, is sent answers, and returns the moved record with the
+number of queries it took. Siblings: hop_skip_jump, boundary_attack, nes_adversarial, simba, square, zoo.
 """
 
 from __future__ import annotations

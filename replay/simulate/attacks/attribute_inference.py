@@ -1,8 +1,9 @@
 """Attribute inference: ask for a person's record with every value of the attribute that is not known.
 
-Fredrikson et al., Privacy in Pharmacogenetics (USENIX Security 2014): weigh every value by its prior and by how well the
-answer then agrees with the known outcome. Mehnaz et al., Are Your Sensitive Attributes Private? (USENIX Security 2022),
-arXiv:2201.09370: decide by confidence (CSMIA) or by labels alone (LOMIA). The variants differ in the order of the sweep.
+Fredrikson et al., Privacy in Pharmacogenetics (USENIX Security 2014): weigh every value by its prior and by how well
+the answer then agrees with the known outcome. Mehnaz et al., Are Your Sensitive Attributes Private? (USENIX Security
+2022), arXiv:2201.09370: decide by confidence (CSMIA) or by labels alone (LOMIA). The variants differ in the order of
+the sweep.
 """
 
 from __future__ import annotations

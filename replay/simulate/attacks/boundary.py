@@ -35,7 +35,7 @@ def walk(
     rng: Random, know: Knowledge, x: F64, label: int, start: F64, budget: int, probes: int = 20
 ) -> Generator[F64, Answer, Walk]:
     """Walk from `start` (answered otherwise than `label`) towards x, for at most `budget` queries."""
-    near, sent = yield from halve(know, x, label, start, budget)
+    near, sent = yield from halve(x, label, start, budget)
     step = 0
     while budget - sent >= probes // 2:
         step += 1
@@ -53,7 +53,7 @@ def walk(
             trial = know.clip(near + stride * normal * know.span)
             sent += 1
             if (yield trial[None]).label[0] != label:
-                closer, more = yield from halve(know, x, label, trial, budget - sent)
+                closer, more = yield from halve(x, label, trial, budget - sent)
                 sent += more
                 if np.linalg.norm((closer - x) / know.span) < np.linalg.norm((near - x) / know.span):
                     near = closer
@@ -62,9 +62,7 @@ def walk(
     return Walk(near, sent)
 
 
-def halve(
-    know: Knowledge, x: F64, label: int, far: F64, budget: int, share: float = 0.02
-) -> Generator[F64, Answer, Walk]:
+def halve(x: F64, label: int, far: F64, budget: int, share: float = 0.02) -> Generator[F64, Answer, Walk]:
     """Halve the line between x and a point of another label until what is left is a small share of it."""
     low, high, sent = 0.0, 1.0, 0
     while high - low > share and sent < budget:

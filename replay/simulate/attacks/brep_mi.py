@@ -1,8 +1,9 @@
 """Boundary repulsion: label-only inversion in a latent space.
 
-Kahla, Chen, Just & Jia, Label-Only Model Inversion Attacks via Boundary Repulsion (CVPR 2022), arXiv:2203.01925. From a
-latent point of the target class, 32 points on a sphere around it vote: those outside the class push the centre away. When
-three quarters are inside, the centre has been asked, and the radius grows by 1.3. The latent space here is a PCA.
+Kahla, Chen, Just & Jia, Label-Only Model Inversion Attacks via Boundary Repulsion (CVPR 2022), arXiv:2203.01925. From
+a latent point of the target class, 32 points on a sphere around it vote: those outside the class push the centre
+away. When three quarters are inside, the centre has been asked, and the radius grows by 1.3. The latent space here is
+a PCA.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator as Random
 
+from detector.events import F64
 from replay.simulate.attacks.protocol import LABEL_ONLY, Attack, Inverted, Knowledge, Run
 from replay.simulate.attacks.search import latent_space, wide
 
@@ -19,7 +21,9 @@ _SPHERE, _GROW, _INSIDE, _STRIDE = 32, 1.3, 0.75, 0.5
 def brep_mi(rng: Random, know: Knowledge, budget: int) -> Run:
     """Invert one class after another by labels alone."""
     space = latent_space(know, rng)
-    found, classes, left = [], [], budget
+    found: list[F64] = []
+    classes: list[int] = []
+    left = budget
     while left > 0:
         target = int(know.targets[len(found) % len(know.targets)])
         centre, best, radius, patience = None, np.zeros(space.dims), 0.6, max(_SPHERE + 1, budget // 2)

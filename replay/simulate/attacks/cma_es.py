@@ -1,7 +1,6 @@
 """Covariance matrix adaptation: the evolution strategy that learns the shape of its own steps.
 
-Hansen, The CMA Evolution Strategy: A Tutorial (2016), arXiv:1604.00772, with the author's library `cma`; inversion with
-it in the latent space of a generator: Kahla et al. compare against it; An et al., MIRROR (NDSS 2022), is its cousin.
+Hansen, The CMA Evolution Strategy: A Tutorial (2016), arXiv:1604.00772, with the author's library `cma`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Extraction by active learning: ask where the surrogate is least sure.
 
-Pal et al., ActiveThief (AAAI 2020), arXiv:1905.09165; Chandrasekaran et al., Exploring Connections Between Active Learning
+Pal et al., ActiveThief (AAAI 2020); Chandrasekaran et al., Exploring Connections Between Active Learning
 and Model Extraction (USENIX Security 2020), arXiv:1811.02054. The pool mixes another population with random blends.
 """
 

@@ -1,7 +1,8 @@
-"""Data-free extraction: a generator learns inputs on which the surrogate and the victim disagree, by zeroth-order steps.
+"""Data-free extraction: a generator seeks inputs on which the surrogate and the victim disagree.
 
 Truong et al., Data-Free Model Extraction (CVPR 2021), arXiv:2011.14779; Kariyappa et al., MAZE (CVPR 2021),
-arXiv:2005.03161. The generator here is a Gaussian over the input box; its gradient is estimated with one probe a sample.
+arXiv:2005.03161. The generator here is a Gaussian over the input box; its gradient is estimated by zeroth-order steps
+with one probe a sample.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Extraction by solving equations: the log-odds of a logistic regression are linear, so d + 1 answers give it away.
 
-Tramèr et al., Stealing Machine Learning Models via Prediction APIs (USENIX Security 2016), arXiv:1609.02943, section 4.1.
-A few spare queries make up for rounding; the rest of the budget checks the solution on random inputs.
+Tramèr et al., Stealing Machine Learning Models via Prediction APIs (USENIX Security 2016), arXiv:1609.02943, section
+4.1. A few spare queries make up for rounding; the rest of the budget checks the solution on random inputs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Extraction by Jacobian-based augmentation: step from each known point along the surrogate's gradient, ask, retrain.
 
-Papernot et al., Practical Black-Box Attacks against Machine Learning (AsiaCCS 2017), arXiv:1602.02697; the round structure
-with doubling sets as in Juuti et al., PRADA (EuroS&P 2019), arXiv:1805.02628, which was written against it.
+Papernot et al., Practical Black-Box Attacks against Machine Learning (AsiaCCS 2017), arXiv:1602.02697; the round
+structure with doubling sets as in Juuti et al., PRADA (EuroS&P 2019), arXiv:1805.02628, which was written against it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Extraction with a fixed list of queries: a surrogate is trained on the answers.
 
-* random: Tramèr et al., Stealing Machine Learning Models via Prediction APIs (USENIX Security 2016), arXiv:1609.02943:
-  uniform random inputs in the valid range;
-* knockoff: Orekondy, Schiele & Fritz, Knockoff Nets (CVPR 2019), arXiv:1812.02766: natural records of another population;
-* copycat: Correia-Silva et al., Copycat CNN (IJCNN 2018), arXiv:1806.05476: the same with labels alone, then records of
-  the problem's own population mixed in;
+* random: Tramèr et al., Stealing Machine Learning Models via Prediction APIs (USENIX Security 2016),
+  arXiv:1609.02943: uniform random inputs in the valid range;
+* knockoff: Orekondy, Schiele & Fritz, Knockoff Nets (CVPR 2019), arXiv:1812.02766: natural records of another
+  population;
+* copycat: Correia-Silva et al., Copycat CNN (IJCNN 2018), arXiv:1806.05476: the same with labels alone, then records
+  of the problem's own population mixed in;
 * genuine: the same with records of the population itself, which no query-by-query test can tell from a customer.
 """
 

@@ -1,6 +1,6 @@
 """Finite differences: one coordinate after the other is moved a little; then a line search along the gradient.
 
-Numerical gradient estimation as in Fredrikson, Jha & Ristenpart (CCS 2015), section 5, where only confidences are
+Numerical gradient estimation as in Fredrikson, Jha & Ristenpart (CCS 2015), where only confidences are
 given; the coordinate pattern is that of Chen et al., ZOO (2017), arXiv:1708.03999.
 """
 

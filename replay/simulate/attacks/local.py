@@ -1,4 +1,4 @@
-"""What attackers compute at home, without asking the victim: surrogates, shadow models, harmless changes of a record."""
+"""What attackers compute at home without asking the victim: surrogates, shadow models, harmless changes of records."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Membership by likelihood ratio: how far is the answer from that of models that have not seen the record?
 
-Carlini et al., Membership Inference Attacks From First Principles (IEEE S&P 2022), arXiv:2112.03570, offline variant. As
-in the authors' code every record is asked twice: as it is, and mirrored (images) or nudged (tables).
+Carlini et al., Membership Inference Attacks From First Principles (IEEE S&P 2022), arXiv:2112.03570, offline variant.
+As in the authors' code every record is asked twice: as it is, and mirrored (images) or nudged (tables).
 """
 
 from __future__ import annotations

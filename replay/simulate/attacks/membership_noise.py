@@ -1,7 +1,6 @@
 """Membership by noise: how many noisy copies of a record keep its label, or its score?
 
-Choquette-Choo et al. (ICML 2021), arXiv:2007.14321, "random noise"; Hintersdorf et al. and Jia et al. use the same probe
-with scores.
+Choquette-Choo et al. (ICML 2021), arXiv:2007.14321, "random noise".
 """
 
 from __future__ import annotations

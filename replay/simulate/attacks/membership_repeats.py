@@ -1,7 +1,7 @@
 """Membership through noisy answers: ask for the same record again and again, and average the noise away.
 
-The averaging that output perturbation invites: Jia et al., MemGuard (CCS 2019), arXiv:1909.10594, discuss it as the reason
-why noise must be the same for the same record.
+The averaging that output perturbation invites: Jia et al., MemGuard (CCS 2019), arXiv:1909.10594, discuss it as the
+reason why noise must be the same for the same record.
 """
 
 from __future__ import annotations

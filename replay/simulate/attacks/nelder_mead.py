@@ -6,9 +6,12 @@ Gao & Han (2012). In wide input spaces it works in a random subspace, where alon
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 from numpy.random import Generator as Random
 
+from detector.events import F64
 from replay.simulate.attacks.search import Optimiser, singly, variants
 
 _SUBSPACE = 12
@@ -29,13 +32,14 @@ def nelder_mead(rng: Random, dims: int) -> Optimiser:
         origin = points[values.argmax()]
 
 
-def _turn(points, values):  # type: ignore[no-untyped-def]
+def _turn(points: F64, values: F64) -> Generator[F64, F64, tuple[F64, F64]]:
+    """Replace the worst point, or shrink towards the best; points are sorted, best first."""
     n = len(points) - 1
     expand, contract, shrink = 1 + 2 / n, 0.75 - 1 / (2 * n), 1 - 1 / n
     centre = points[:-1].mean(0)
 
-    def along(t: float):  # type: ignore[no-untyped-def]
-        return centre + t * (centre - points[-1])
+    def along(t: float) -> F64:
+        return np.asarray(centre + t * (centre - points[-1]))
 
     reflected = along(1.0)
     value = float((yield reflected[None])[0])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator as Random
 
+from detector.events import F64
 from replay.simulate.attacks.protocol import Attack, Inverted, Knowledge, Run
 from replay.simulate.attacks.search import STOP, latent_space, wide
 
@@ -19,7 +20,9 @@ _KEEP, _EPISODE = 0.3, 4  # share of the old state in the next one; steps an epi
 def rlb_mi(rng: Random, know: Knowledge, budget: int) -> Run:
     """Learn, for one class after another, an action that leads into it."""
     space = latent_space(know, rng)
-    found, classes, left = [], [], budget
+    found: list[F64] = []
+    classes: list[int] = []
+    left = budget
     while left >= 3:
         target = int(know.targets[len(found) % len(know.targets)])
         mean, baseline, best, best_score = 0.3 * rng.standard_normal(space.dims), 0.0, np.zeros(space.dims), -1.0

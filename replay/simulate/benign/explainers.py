@@ -70,10 +70,10 @@ def _occlusion(rng: Generator, at: Setting, x: F64, n: int) -> F64:  # noqa: ARG
     """
     data = at.victim.data
     if data.shape is None:
-        rows = np.repeat(x[None], data.width + 1, 0)
+        changed = np.repeat(x[None], data.width + 1, 0)
         index = np.arange(data.width)
-        rows[1 + index, index] = data.public.x.mean(0)
-        return rows[:n]
+        changed[1 + index, index] = data.public.x.mean(0)
+        return changed[:n]
     height, width = data.shape
     patch, stride = max(2, height // 4), max(1, height // 8)
     rows = [x]

@@ -57,14 +57,14 @@ def _video(rng: Generator, at: Setting) -> Trace:
     parents, motions = [], []
     total = 0
     while total < at.queries:
-        n = int(min(rng.integers(30, 150), at.queries - total))
+        n = min(int(rng.integers(30, 150)), at.queries - total)
         parents.append(np.full(n, rng.integers(0, len(at.source.originals.y))))
         motions.append(_smooth_motion(rng, n, at.source.side))
         total += n
     motion = Motion(*(np.concatenate(columns) for columns in zip(*motions, strict=True)))
     x = at.source.moved(np.concatenate(parents), motion)
-    begin = rng.uniform(at.begin, at.begin + 0.5 * (at.end - at.begin))
-    return trace(pace.fit_between(begin + 0.2 * np.arange(at.queries), begin, at.end), x)
+    begin = float(rng.uniform(at.begin, at.begin + 0.5 * (at.end - at.begin)))
+    return trace(pace.fit_between(begin + 0.2 * np.arange(at.queries, dtype=np.float64), begin, at.end), x)
 
 
 def _smooth_motion(rng: Generator, n: int, side: int) -> Motion:
