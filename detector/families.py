@@ -46,7 +46,7 @@ FAMILIES: tuple[Family, ...] = (
             ("steering.climb", 1),
             ("steering.climb_thread", 1),
             ("steering.cloud", 1),
-            ("steering.block", 1),
+            ("gradient.block", 1),
             ("novelty.far", 0.5),  # drift is novel too: half a voice
         ),
         Progress("steering.progress", 0, 1),
