@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.detectors import discover
 from detector.families import FAMILIES, SIGNALS, Family, Progress, combine, family_tests
 from tests.unit.rules_support import column
 
@@ -61,3 +62,10 @@ def test_every_family_of_the_table_is_in_the_catalogue_and_speaks() -> None:
     for family in FAMILIES:
         np.testing.assert_allclose(columns[f"{family.name}.evidence"], 7, rtol=1e-6)
         assert family_tests(family.name) == tuple(test for test, _ in family.tests)
+
+
+def test_every_test_and_measure_of_the_table_is_offered_by_a_detector() -> None:
+    offered = {signal.name: signal for detector in discover() for signal in detector.signals}
+    for family in FAMILIES:
+        assert {test for test, _ in family.tests} | {family.progress.signal} <= set(offered)
+        assert {offered[test].unit for test, _ in family.tests} == {"log10 e-value"}
