@@ -74,7 +74,7 @@ class ServiceConfig:
 
 
 class UndeliveredError(Exception):
-    """The service was stopped while alerts waited for a store: they are not committed, the next start repeats them."""
+    """The service ended before all was delivered and committed; nothing is lost: the next start reads it again."""
 
 
 class Service:
@@ -115,7 +115,7 @@ class Service:
         self._restore_failed = False
 
     def run(self, stop: Stop) -> Counters:
-        """Run until the source ends or `stop` is set; UndeliveredError when a stop could not finish in time."""
+        """Run until the source ends or `stop` is set; UndeliveredError when the end could not be finished in time."""
         try:
             while not stop.is_set() and self.step():
                 pass
@@ -364,7 +364,8 @@ class Service:
             if self._checkpoints is None:  # a stream with checkpoints goes on another time; this one never does
                 self._raise(self._pipeline.close())
                 self._drain(stop, deadline)
-        self._checkpoint(self._merge.partitions, snapshot=True)
+        if self._checkpoints is not None and not self._checkpoint(self._merge.partitions, snapshot=True):
+            raise UndeliveredError("all alerts are delivered, but the last offsets could not be committed")
 
     def _drain(self, stop: Stop, deadline: float) -> None:
         while not self._outbox.flush():

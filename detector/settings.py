@@ -62,6 +62,7 @@ class StateSettings(_Section):
     url: str = "var/state"  # any fsspec URL or a local folder
     snapshot_every_s: float = Field(default=30.0, gt=0)
     keep: int = Field(default=2, ge=1)
+    warm_up_records: int = Field(default=100_000, ge=0)  # read again, a partition, when no checkpoint is usable
 
 
 class LimitSettings(_Section):
@@ -79,13 +80,19 @@ class Settings(BaseSettings):
     """All settings. `load_settings` reads them and turns what is wrong into one clear error."""
 
     model_config = SettingsConfigDict(
-        env_prefix="QUERYWATCH_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix="QUERYWATCH_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     namespace: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")
     store: Literal["sqlite", "elasticsearch"] = "sqlite"
     rules: Path | None = None  # a folder of rules; default: the shipped ones
-    secret: SecretStr = SecretStr("querywatch")  # keys the hashes of client ids, so that nobody can choose colliding ones
+    secret: SecretStr = SecretStr(
+        "querywatch"
+    )  # keys the hashes of client ids, so that nobody can choose colliding ones
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     kafka: KafkaSettings = KafkaSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()

@@ -2,19 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detector.events import Decoded, Records
 from detector.settings import Settings
 from detector.stores import AlertStore
 
+if TYPE_CHECKING:  # imported when called: a listing of alerts needs neither numba nor river
+    from detector.pipeline import Pipeline
+    from detector.rules import Ruleset
+    from detector.service import Service
 
-def open_store(settings: Settings, *, replay: bool = False) -> AlertStore:
+
+def open_store(settings: Settings, *, replay: bool = False, patience_s: float = 10.0) -> AlertStore:
     """Return the alert store of the settings; with `replay` its reading side shows what replays found.
 
-    Nothing is connected yet. Each store is imported only when it is chosen: `alerts list` should answer at once.
+    `patience_s` is how long a call waits for a store that is busy, down or overloaded. Nothing is connected yet. Each store is imported only when it is chosen: `alerts list` should answer at once.
     """
     if settings.store == "elasticsearch":
         from detector.stores.elastic import ElasticStore  # noqa: PLC0415
 
-        return ElasticStore(settings.elasticsearch, settings.namespace, replay=replay)
+        return ElasticStore(settings.elasticsearch, settings.namespace, replay=replay, patience_s=patience_s)
     from detector.stores.sqlite import SqliteStore  # noqa: PLC0415
 
-    return SqliteStore(settings.sqlite.path, settings.namespace, replay=replay)
+    return SqliteStore(settings.sqlite.path, settings.namespace, replay=replay, busy_s=patience_s)
+
+
+def decoder(settings: Settings) -> Callable[[Records], Decoded]:
+    """Return the function that turns records into events."""
+    from detector.formats.columns import ClientKeys  # noqa: PLC0415
+    from detector.formats.native import decode  # noqa: PLC0415
+
+    secret = settings.secret.get_secret_value().encode()
+    return partial(decode, limits=settings.limits, secret=secret, cache=ClientKeys(secret))
+
+
+def rules_of(settings: Settings, folder: Path | None = None) -> Ruleset:
+    """Read the rules that the settings or the caller name, checked against the detectors; RulesError lists all faults."""
+    from detector.rules import catalogue, default_folder, load_rules  # noqa: PLC0415
+
+    return load_rules(folder or settings.rules or default_folder(), catalogue())
+
+
+def build_pipeline(settings: Settings, ruleset: Ruleset) -> Pipeline:
+    """Return all of detection, for the live service and for replays alike."""
+    from detector.pipeline import Pipeline  # noqa: PLC0415
+
+    return Pipeline(ruleset, settings.limits, settings.secret.get_secret_value().encode())
+
+
+def build_service(settings: Settings, ruleset: Ruleset, store: AlertStore, *, until_end: bool = False) -> Service:
+    """Return the live service; nothing is connected before it runs. SourceError where Kafka's settings cannot work."""
+    from detector.service import Service, ServiceConfig  # noqa: PLC0415
+    from detector.snapshot import Checkpoints  # noqa: PLC0415
+    from detector.sources.kafka import KafkaDeadLetters, KafkaSource  # noqa: PLC0415
+
+    kafka, state = settings.kafka, settings.state
+    return Service(
+        KafkaSource(kafka, until_end=until_end),
+        decoder(settings),
+        build_pipeline(settings, ruleset),
+        store,
+        KafkaDeadLetters(kafka, settings.limits.max_record_bytes),
+        checkpoints=Checkpoints(state.url, kafka.group, keep=state.keep),
+        config=ServiceConfig(
+            namespace=settings.namespace,
+            mode="live",
+            max_poll_records=kafka.max_poll_records,
+            idle_s=kafka.idle_s,
+            snapshot_every_s=state.snapshot_every_s,
+            warm_up_records=state.warm_up_records,
+        ),
+    )
