@@ -21,7 +21,6 @@ from detector.events import I64, EventBatch, Flag, InputLevel, ModelRef, OutputL
 from detector.formats import fields
 from detector.formats.columns import MAX_TEXT_BYTES, UNKNOWN, ClientKeys, label_key
 from detector.formats.numbers import PADDING, best_of_rows, hash_rows, split, times_us
-from detector.formats.record import KINDS
 from detector.settings import LimitSettings
 
 CHUNK_BYTES = 1 << 18  # text read in one go: its numbers and envelopes stay in the processor's cache
@@ -34,43 +33,43 @@ class _Plain(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """Unknown fields are declined, so that a key "vector" can stand in one place only."""
 
 
-class _Client(_Plain):
+class _Client(_Plain, frozen=True):
     id: _Text | None = None
-    kind: _Text | None = None
+    kind: Literal["consumer", "api_key", "user", "mtls", "jwt_sub", "header", "ip", "unknown"] = "unknown"
     ip: _Text | None = None
 
 
-class _Model(_Plain):
+class _Model(_Plain, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_BYTES)]
     version: _Text = ""
 
 
-class _Input(_Plain):
+class _Input(_Plain, frozen=True):
     vector: Literal[0]  # the mark that `split` leaves
 
 
-class _Output(_Plain):
+class _Output(_Plain, frozen=True):
     label: (
         Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_BYTES)] | Annotated[int, Meta(ge=0, lt=1 << 32)] | None
     ) = None
-    confidence: _Finite | None = None
+    confidence: _Finite = float("nan")
     scores: Literal[0] | None = None
 
 
-class _Event(_Plain):
+class _Event(_Plain, frozen=True):
     event_time: str | float
     model: _Model
     schema: Literal["prediction_event/1"] | None = None  # record.SCHEMA
     request_id: str | None = None
     client: _Client = _Client()
-    status: Annotated[int, Meta(ge=0, le=999)] | None = None
-    latency_ms: _Finite | None = None
+    status: Annotated[int, Meta(ge=0, le=999)] = 200
+    latency_ms: _Finite = float("nan")
     input: _Input | None = None
     output: _Output = _Output()
 
 
 _DECODER = msgspec.json.Decoder(_Event)
-_DECLINED = _Event(event_time=0, model=_Model(name="-"))
+_DECLINED = _Event(event_time=-1, model=_Model(name="-"))
 
 
 class _Parted(NamedTuple):
@@ -87,14 +86,14 @@ def read(records: Records, limits: LimitSettings, keys: ClientKeys) -> tuple[Eve
     chunks = [_part([records.values[i] or b"" for i in chunk], chunk) for chunk in _chunks(records.values, limits)]
     chunks.append(_part([], []))
     events = [event for chunk in chunks for event in chunk.events]
-    vectors, scores = (Ragged.concat([chunk[k] for chunk in chunks]) for k in (1, 2))
+    vectors = Ragged.concat([chunk.vectors for chunk in chunks])
+    scores = Ragged.concat([chunk.scores for chunk in chunks])
     record = np.concatenate([chunk.record for chunk in chunks])
     time_us = _times_us([event.event_time for event in events])
     widths, score_widths = np.diff(vectors.offsets), np.diff(scores.offsets)
-    good = (time_us >= 0) & (widths <= limits.max_numbers) & np.array([e is not _DECLINED for e in events], bool)
-    # a key "input" or "output" may stand there twice, and only the last one counts
-    good &= np.array([e.input is not None for e in events], bool) == (widths > 0)
-    good &= np.array([e.output.scores is not None for e in events], bool) == (score_widths > 0)
+    # a key "input" or "output" may stand there twice: only the last one counts, and `split` does not know
+    marks = np.array([(e.input is not None) + 2 * (e.output.scores is not None) for e in events], np.int64)
+    good = (time_us >= 0) & (widths <= limits.max_numbers) & (marks == (widths > 0) + 2 * (score_widths > 0))
     if not good.all():
         rows = np.flatnonzero(good)
         events = [events[i] for i in rows.tolist()]
@@ -187,9 +186,7 @@ def _columns(parted: _Parted, time_us: I64, records: Records, keys: ClientKeys) 
         for output, b in zip(outputs, best.tolist(), strict=True)
     ]
     labels = [_label(label) for label in answered]
-    confidence = np.array(
-        [np.nan if output.confidence is None else output.confidence for output in outputs], np.float32
-    )
+    confidence = np.array([output.confidence for output in outputs], np.float32)
     confidence[scored] = scores.values[scores.offsets[:-1][scored] + best[scored]]
     key_of_label = np.array([key for _, key in labels], np.int64)
     level = np.where(key_of_label >= 0, OutputLevel.LABEL, OutputLevel.NONE)
@@ -205,10 +202,10 @@ def _columns(parted: _Parted, time_us: I64, records: Records, keys: ClientKeys) 
         instance=np.zeros(len(events), np.int32),
         client_key=keys.of(client_id, model, models),
         client_id=client_id,
-        client_kind=[client.kind if client.kind in KINDS else UNKNOWN for client in clients],
+        client_kind=[client.kind for client in clients],
         client_ip=[client.ip or "" for client in clients],
-        status=np.array([200 if event.status is None else event.status for event in events], np.int16),
-        latency_ms=np.array([np.nan if event.latency_ms is None else event.latency_ms for event in events], np.float32),
+        status=np.array([event.status for event in events], np.int16),
+        latency_ms=np.array([event.latency_ms for event in events], np.float32),
         input_level=np.where(np.diff(vectors.offsets) > 0, InputLevel.VECTOR, InputLevel.NONE).astype(np.uint8),
         input=vectors,
         input_digest=hash_rows(vectors.values, vectors.offsets),
