@@ -16,52 +16,52 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def _kafka() -> Iterator[servers.Server]:
+def kafka_bootstrap() -> Iterator[str]:
+    """The address of a running broker, host:port. It is shared: use names of your own (`fresh_name`)."""
     server = servers.start_kafka()
+    yield server.address
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url() -> Iterator[str]:
+    """The address of a running node, http://host:port. It is shared: use a namespace of your own (`fresh_name`)."""
+    server = servers.start_elasticsearch()
+    yield server.address
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def _kafka() -> Iterator[servers.Server]:
+    server = servers.start_kafka(own=True)
     yield server
     server.close()
 
 
 @pytest.fixture(scope="session")
 def _elasticsearch() -> Iterator[servers.Server]:
-    server = servers.start_elasticsearch()
+    server = servers.start_elasticsearch(own=True)
     yield server
     server.close()
 
 
-@pytest.fixture(scope="session")
-def kafka_bootstrap(_kafka: servers.Server) -> str:
-    """The address of a running broker, host:port. It is shared: use names of your own (`fresh_name`)."""
-    return _kafka.address
-
-
-@pytest.fixture(scope="session")
-def elasticsearch_url(_elasticsearch: servers.Server) -> str:
-    """The address of a running node, http://host:port. It is shared: use a namespace of your own (`fresh_name`)."""
-    return _elasticsearch.address
-
-
 @pytest.fixture
 def kafka_server(_kafka: servers.Server) -> Iterator[servers.Server]:
-    """The broker itself, for tests of failure: stop, kill, pause, start. It runs again after the test."""
-    yield from _handled(_kafka)
+    """Another broker, for tests of failure: stop, kill, pause, start. It runs again after the test."""
+    yield _kafka
+    _kafka.resume()
+    _kafka.start()
 
 
 @pytest.fixture
 def elasticsearch_server(_elasticsearch: servers.Server) -> Iterator[servers.Server]:
-    """The node itself, for tests of failure: stop, kill, pause, start. It runs again after the test."""
-    yield from _handled(_elasticsearch)
+    """Another node, for tests of failure: stop, kill, pause, start. It runs again after the test."""
+    yield _elasticsearch
+    _elasticsearch.resume()
+    _elasticsearch.start()
 
 
 @pytest.fixture
 def fresh_name() -> str:
     """A name that no other test uses, fit for a topic, a group and a namespace."""
     return f"t{uuid.uuid4().hex[:12]}"
-
-
-def _handled(server: servers.Server) -> Iterator[servers.Server]:
-    if not server.controllable:
-        pytest.skip(f"{server.address} was given by the environment: it is not ours to stop")
-    yield server
-    server.resume()
-    server.start()

@@ -94,7 +94,7 @@ def show(
 
 @contextmanager
 def _store(replay: bool) -> Iterator[AlertStore]:
-    store = open_store(load_settings(), replay=replay)
+    store = open_store(load_settings(), replay=replay, patience_s=2.0)  # somebody is waiting
     try:
         yield store
     finally:

@@ -17,7 +17,7 @@ def setup(
 ) -> None:
     """Make what the alert store needs; may run as often as you like."""
     settings = load_settings()
-    store = open_store(settings)
+    store = open_store(settings, patience_s=5.0)
     try:
         steps = store.setup(dry_run=dry_run)
     finally:

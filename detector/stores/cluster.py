@@ -48,12 +48,11 @@ class Cluster:
 
         def send() -> Document:
             try:
-                answer = self._client.perform_request(method, path, headers=headers, body=body).body
+                return _object(self._client.perform_request(method, path, headers=headers, body=body).body)
             except ApiError as error:
                 if error.meta.status not in tolerate:
                     raise
-                answer = error.body
-            return answer if isinstance(answer, dict) else {}
+                return error.body if isinstance(error.body, dict) else {}
 
         return self._call(send)
 
@@ -98,7 +97,7 @@ class Cluster:
                 ignore_unavailable=True,
                 allow_partial_search_results=False,  # half of the alerts is no answer
             )
-            hits: list[Document] = answer["hits"]["hits"]
+            hits: list[Document] = _object(answer.body)["hits"]["hits"]
             return hits
 
         return self._call(send)
@@ -110,7 +109,8 @@ class Cluster:
     def _send(self, lines: list[bytes]) -> list[dict[str, Any]]:
         try:
             with self._errors():
-                items: list[dict[str, Any]] = self._client.bulk(operations=lines)["items"]  # type: ignore[arg-type]
+                answer = self._client.bulk(operations=lines)  # type: ignore[arg-type]  # lines that are JSON already
+                items: list[dict[str, Any]] = _object(answer.body)["items"]
                 return items
         except ApiError as error:
             if error.meta.status == 413:
@@ -153,6 +153,13 @@ class Cluster:
     def close(self) -> None:
         """Close the connections; safe to call twice."""
         self._client.close()
+
+
+def _object(body: Any) -> Document:
+    """Return the answer when it is a JSON object; a proxy's page of text is none."""
+    if not isinstance(body, dict):
+        raise bulk.TryAgainError("Elasticsearch's answer is not a JSON object: does a proxy stand in between?")
+    return body
 
 
 def _reason(error: ApiError) -> str:

@@ -39,20 +39,20 @@ class ForeignServer:
     kill = pause = resume = stop
 
 
-def start_kafka() -> Server:
-    """Start a broker; ServerError says what was tried."""
-    return _start("QUERYWATCH_TEST_KAFKA", _docker_kafka, _jar_kafka)
+def start_kafka(*, own: bool = False) -> Server:
+    """Start a broker; `own`: one that may be killed, so none of the environment. ServerError says what was tried."""
+    return _start("QUERYWATCH_TEST_KAFKA", own, _docker_kafka, _jar_kafka)
 
 
-def start_elasticsearch() -> Server:
-    """Start a node; ServerError says what was tried."""
-    return _start("QUERYWATCH_TEST_ELASTICSEARCH", _docker_elasticsearch, _jar_elasticsearch)
+def start_elasticsearch(*, own: bool = False) -> Server:
+    """Start a node; `own`: one that may be killed, so none of the environment. ServerError says what was tried."""
+    return _start("QUERYWATCH_TEST_ELASTICSEARCH", own, _docker_elasticsearch, _jar_elasticsearch)
 
 
-def _start(variable: str, from_docker: Callable[[], Server], from_jars: Callable[[], Server]) -> Server:
-    if os.environ.get(variable):
+def _start(variable: str, own: bool, from_docker: Callable[[], Server], from_jars: Callable[[], Server]) -> Server:
+    if os.environ.get(variable) and not own:
         return ForeignServer(os.environ[variable])
-    tried = [f"{variable} is not set"]
+    tried = ["a server of our own is needed" if own else f"{variable} is not set"]
     why_not = docker.missing()
     for way, make in (("Docker", from_docker), ("Maven jars", from_jars)):
         if way == "Docker" and why_not:
