@@ -20,6 +20,7 @@ from detector.kernel import kernel
 RESTART = 64  # events between two starts
 LIVE = 4  # starts that `Pair` follows at once; the poorest is dropped for a new one, which only lowers E
 CAP = 1e200
+SWITCH = 1 / 32  # of the wealth is spread over all bets with every event
 POWERS = (0.1, 0.3, 0.5, 0.7)
 RANKS = 4096
 
@@ -140,6 +141,22 @@ def multiply(products: F64, began: I32, hit: bool, p0: float, bets: F64) -> None
         for m in range(LIVE):
             if began[m]:
                 products[m, j] = min(products[m, j] * e, CAP)
+
+
+@kernel
+def share(wealth: F64, bets: F64, width: int) -> None:
+    """Multiply each bet into its wealth, then spread SWITCH of the whole evenly: fixed share (Herbster & Warmuth 1998).
+
+    The mean stays an e-process, and what one bet has won is not lost when another one becomes the right one: an
+    attacker goes on to the next class.
+    """
+    total = 0.0
+    for j in range(width):
+        wealth[j] = min(wealth[j] * bets[j], CAP)
+        total += wealth[j]
+    even = SWITCH * total / width
+    for j in range(width):
+        wealth[j] = (1.0 - SWITCH) * wealth[j] + even
 
 
 @kernel

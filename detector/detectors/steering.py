@@ -25,13 +25,13 @@ from detector.answers import CLASSES, probability_of
 from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I8, I16, I32, I64, U8, U64, InputLevel, OutputLevel
 from detector.evidence import (
-    CAP,
     LIVE,
     bernoulli,
     multiply,
     open_start,
     pair_evidence,
     power_bet,
+    share,
     uniform,
 )
 from detector.kernel import kernel
@@ -200,9 +200,7 @@ def _rank(i: int, kind: int, moves: Moves, state: SteeringState, bets: F64) -> N
         ring[k, used % SCORES] = value
     for m in range(LIVE):
         if state.began[c, kind, m]:
-            products = state.ranks[c, kind, m]
-            for j in range(2 * places):
-                products[j] = min(products[j] * bets[j], CAP)
+            share(state.ranks[c, kind, m], bets, 2 * places)
     state.used[c, kind] = used + 1
 
 
