@@ -151,9 +151,9 @@ def _measure(i: int, c: int, x: I16, r0: float, state: HistoryState, squared: F3
     fresh = state.fresh[c]
     place = fresh % WINDOW
     known = min(fresh, WINDOW)
-    state.wide[c, place] = np.int32(fresh + 1)
-    state.tight[c, place] = np.int32(fresh + 1)
+    wide, tight_thread = np.int32(fresh + 1), np.int32(fresh + 1)  # of its own, unless it joins one
     if known == 0:
+        state.wide[c, place], state.tight[c, place] = wide, tight_thread
         return
     _distances(state.ring[c], x, squared)
     newest = (fresh - 1) % WINDOW
@@ -176,15 +176,16 @@ def _measure(i: int, c: int, x: I16, r0: float, state: HistoryState, squared: F3
     out.joined[i] = np.sqrt(joined) / r0
     small = out.step[i] < 0.5
     if out.joined[i] < WIDE_R:
-        state.wide[c, place] = state.wide[c, nearest]
+        wide = state.wide[c, nearest]
         head, cosine = _thread_turn(state.wide[c], fresh, known, nearest, state.ring[c], x)
         out.thread[i] = cosine
         small = np.sqrt(squared[head]) / r0 < 0.5
         out.path[i] = small and (nearest == head or cosine > -0.1)
     if np.sqrt(tight) / r0 < TIGHT_R:
-        state.tight[c, place] = state.tight[c, tightest]
+        tight_thread = state.tight[c, tightest]
         out.tight_joined[i] = 1
         out.tight[i] = _thread_turn(state.tight[c], fresh, known, tightest, state.ring[c], x)[1]
+    state.wide[c, place], state.tight[c, place] = wide, tight_thread  # last: the place still held the oldest query
 
 
 @kernel

@@ -38,7 +38,7 @@ def project(values: F32, offsets: I64, rows: I64, center: F32, scale: F32, signs
     Sums of whole numbers below 2**24 are exact in float32 in any order; 1,024 numbers of at most 10,240 stay below it.
     """
     width = len(center)
-    root = 1.0 / np.sqrt(width)
+    root = np.sqrt(width) if width > DIMENSIONS else 1.0
     whole = np.zeros((BLOCK, min(width, EXACT)), np.float32)
     total = np.empty((BLOCK, DIMENSIONS), np.float64)
     for first in range(0, len(rows), BLOCK):
@@ -51,10 +51,10 @@ def project(values: F32, offsets: I64, rows: I64, center: F32, scale: F32, signs
             if width <= DIMENSIONS:
                 total[:, :width] = whole
             else:
-                total += root * np.dot(np.ascontiguousarray(whole[:, : right - left]), signs[left:right])
+                total += np.dot(np.ascontiguousarray(whole[:, : right - left]), signs[left:right])
         for b in range(len(block)):
             for k in range(DIMENSIONS):
-                out[block[b], k] = np.int16(np.rint(min(max(total[b, k], -32767.0), 32767.0)))
+                out[block[b], k] = np.int16(np.rint(min(max(total[b, k] / root, -32767.0), 32767.0)))
 
 
 @kernel

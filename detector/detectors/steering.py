@@ -243,8 +243,10 @@ def _reach(i: int, moves: Moves, state: SteeringState) -> None:
 def _aim(i: int, moves: Moves, state: SteeringState, out: Out) -> None:
     """Name the class whose rising scores carry the evidence, and how far it got."""
     c = moves.slot[i]
-    most, aim = -1.0, 0
+    most, aim = -1.0, -1
     for k in range(moves.classes[i]):
+        if moves.places[i, k] < 0:
+            continue
         worth = 0.0
         for kind in range(2):
             for m in range(LIVE):
@@ -252,8 +254,9 @@ def _aim(i: int, moves: Moves, state: SteeringState, out: Out) -> None:
                     worth += state.ranks[c, kind, m, 2 * k]
         if worth > most:
             most, aim = worth, k
-    out.target[i] = moves.places[i, aim]
-    out.progress[i] = state.best[c, aim]
+    if aim >= 0:
+        out.target[i] = moves.places[i, aim]
+        out.progress[i] = state.best[c, aim]
 
 
 DETECTOR = Steering()
