@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from elasticsearch import Elasticsearch
 from detector.settings import ElasticsearchSettings
 from detector.stores.elastic import ElasticStore
 from tests.alert_samples import make_document
+from tests.servers import hostile
 
 pytestmark = pytest.mark.integration
 
@@ -29,6 +31,21 @@ def test_setup_installs_once_and_says_what_the_cluster_lacks(store: ElasticStore
     again = store.setup()
     assert f"{states}: unchanged" in again
     assert all(line.endswith(": unchanged") for line in again if not line.startswith("index lifecycle"))
+
+
+def test_a_cluster_with_lifecycle_management_gets_a_policy(elasticsearch_url: str, fresh_name: str) -> None:
+    with hostile.hostile(elasticsearch_url) as proxy:
+        api = hostile.LifecycleApi()
+        proxy.paths = {"/_ilm": api, "/_component_template/querywatch-lifecycle": api}
+        store = ElasticStore(ElasticsearchSettings(url=proxy.url), fresh_name)
+        done = store.setup()
+        assert "ilm_policy querywatch-events: installed" in done
+        assert "component_template querywatch-lifecycle: installed" in done
+        assert all(line.endswith(": unchanged") for line in store.setup())
+        store.close()
+    policy = json.loads(api.kept["/_ilm/policy/querywatch-events"])["policy"]
+    assert policy["phases"]["hot"]["actions"]["rollover"]["max_age"] == "30d"
+    assert b"querywatch-events" in api.kept["/_component_template/querywatch-lifecycle"]
 
 
 def test_documents_go_where_the_layout_says(store: ElasticStore, elasticsearch_url: str, fresh_name: str) -> None:

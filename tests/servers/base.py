@@ -67,7 +67,7 @@ def wait_until(ready: Callable[[], bool], within_s: float, alive: Callable[[], b
 class GuardedProcess:
     """A server process that cannot outlive this one, even when this one is killed (see guard.py)."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, ready: Callable[[], bool], within_s: float = 90):
+    def __init__(self, name: str, command: Sequence[str], log: Path, ready: Callable[[], bool], within_s: float = 150):
         self.name = name
         self.command = list(command)
         self.log = log

@@ -118,7 +118,7 @@ def broken_json(exchange: Exchange) -> None:
 def hang(exchange: Exchange) -> None:
     """Apply, then say nothing for longer than any client of the tests waits."""
     exchange.forward()
-    time.sleep(2)
+    time.sleep(4)
     exchange.reset()
 
 
@@ -127,6 +127,33 @@ def refuse_documents(exchange: Exchange) -> None:
     fault = {"status": 400, "error": {"type": "document_parsing_exception", "reason": "failed to parse field [x]"}}
     items = [{"create": fault} for _ in exchange.pairs()]
     exchange.answer(Reply(200, PRODUCT, json.dumps({"errors": True, "items": items}).encode()))
+
+
+def too_large(exchange: Exchange) -> None:
+    """Take no request of more than three actions, as a proxy with a small limit would."""
+    if len(exchange.pairs()) > 3:
+        exchange.answer(Reply(413, {"Content-Type": "text/html"}, b"<html>Request Entity Too Large</html>"))
+    else:
+        exchange.answer(exchange.forward())
+
+
+class LifecycleApi:
+    """The `_ilm` API as a full cluster has it, recorded in memory: the servers of the tests lack that module."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def __call__(self, exchange: Exchange) -> None:
+        status, body = 200, b'{"acknowledged": true}'
+        if exchange.method == "PUT":
+            self.kept[exchange.path] = exchange.body
+        elif exchange.path == "/_ilm/status":
+            body = b'{"operation_mode": "RUNNING"}'
+        elif exchange.path in self.kept:
+            body = b'{"querywatch": %s}' % self.kept[exchange.path]
+        else:
+            status, body = 404, b'{"error": {"type": "resource_not_found_exception"}, "status": 404}'
+        exchange.answer(Reply(status, PRODUCT, body))
 
 
 def login_page(exchange: Exchange) -> None:
@@ -146,7 +173,7 @@ PASSING: list[Fault] = [
 
 
 class Hostile(ThreadingHTTPServer):
-    """Forwards to `upstream`; bulk requests meet the faults of `plan` one after the other (None: no fault)."""
+    """Forwards to `upstream`; bulk requests meet the faults of `plan` one after the other (None: none)."""
 
     daemon_threads = True
 
@@ -155,18 +182,32 @@ class Hostile(ThreadingHTTPServer):
         self.upstream = upstream.removeprefix("http://")
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.plan: Iterator[Fault | None] = iter(())
+        self.at: dict[str, Iterator[Fault]] = {}  # stage of a write -> faults of its requests, before those of the plan
         self.bulk_requests = 0
+        self.paths: dict[str, Fault] = {}  # the start of a path -> what answers it instead
         self._lock = threading.Lock()
 
-    def next_fault(self, path: str) -> Fault | None:
+    def next_fault(self, path: str, body: bytes) -> Fault | None:
+        for start, instead in self.paths.items():
+            if path.startswith(start):
+                return instead
         if not path.startswith("/_bulk"):
             return None
         with self._lock:
             self.bulk_requests += 1
-            return next(self.plan, None)
+            stage = _stage(body)
+            return next(self.at[stage], None) if stage in self.at else next(self.plan, None)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: broken connections are the point."""
+
+
+def _stage(body: bytes) -> str:
+    """Tell which step of a write a bulk request is: states are created, events appended, then states marked."""
+    ((operation, head),) = json.loads(body.split(b"\n", 1)[0]).items()
+    if operation == "index":
+        return "marks"
+    return "states" if head["_index"].startswith("querywatch-alerts") else "events"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -176,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         exchange = Exchange(self, body)
-        fault = self.server.next_fault(self.path)
+        fault = self.server.next_fault(self.path, body)
         if fault is None:
             exchange.answer(exchange.forward())
         else:

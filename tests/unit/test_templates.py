@@ -16,7 +16,7 @@ NS = "default"
 
 @pytest.fixture(scope="module")
 def by_name() -> dict[str, Template]:
-    return {template.name: template for template in templates(NS)}
+    return {template.name: template for template in templates(NS) if template.kind != "ilm_policy"}
 
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -85,9 +85,22 @@ def test_patterns_win_over_the_built_in_ones_and_namespaces_do_not_meet() -> Non
     assert states.body["template"]["aliases"] == {"querywatch-alerts-a": {}}
 
 
-def test_every_component_is_there_before_the_template_that_names_it(by_name: dict[str, Template]) -> None:
-    kinds = [template.kind for template in by_name.values()]
-    assert kinds == sorted(kinds, key=KINDS.index)
-    assert set(kinds) == set(KINDS)
-    for template in by_name.values():
-        assert set(template.body.get("composed_of", [])) <= set(by_name)
+def test_every_component_is_there_before_the_template_that_names_it() -> None:
+    installed: set[str] = set()
+    for template in templates(NS):
+        assert set(template.body.get("composed_of", [])) <= installed
+        if template.kind == "component_template":
+            installed.add(template.name)
+            lifecycle = template.body["template"].get("settings", {}).get("index", {}).get("lifecycle")
+            assert lifecycle is None or lifecycle["name"] in installed
+        if template.kind == "ilm_policy":
+            installed.add(template.name)
+
+
+def test_only_what_needs_lifecycle_management_may_be_missing() -> None:
+    optional = {template.name for template in templates(NS) if template.needs_ilm and template.kind != "ilm_policy"}
+    for template in templates(NS):
+        assert set(template.body.get("ignore_missing_component_templates", [])) <= optional
+        named = set(template.body.get("composed_of", [])) & optional
+        assert named <= set(template.body.get("ignore_missing_component_templates", []))
+    assert {template.kind for template in templates(NS)} == set(KINDS)
