@@ -14,7 +14,7 @@ from replay.simulate.victims import Victim
 
 # the true confidence that counts as inverted: what the attacker was told may be rounded, noisy, or a mere label
 INVERTED = {"scores": STOP, "top1": STOP, "rounded": STOP - 0.01, "noisy": STOP - 0.1, "label": 0.5}
-AUC_LEVEL = 0.55  # membership: clearly better than a coin on a model that generalises
+GAIN = 0.05  # membership and attributes: so much better than guessing, and two standard errors
 FIDELITY_GAIN = 0.5  # extraction: at least half of the way from guessing the commonest label to perfect agreement
 FLIP_SHARE = 0.5
 
@@ -74,8 +74,10 @@ def _inverted(outcome: Inverted, victim: Victim) -> Verdict:
 
 def _suspected(outcome: Suspected, member: Bools) -> Verdict:
     tested = np.isfinite(outcome.belief)
+    inside, outside = int((tested & member).sum()), int((tested & ~member).sum())
     value = auc(outcome.belief[tested & member], outcome.belief[tested & ~member])
-    return Verdict("AUC", round(value, 4), AUC_LEVEL, {"records": float(tested.sum())})
+    error = np.sqrt((inside + outside + 1) / (12 * inside * outside)) if inside and outside else 0.25
+    return Verdict("AUC", round(value, 4), round(0.5 + max(GAIN, 2 * error), 4), {"records": float(tested.sum())})
 
 
 def _guessed(outcome: Guessed, know: Knowledge) -> Verdict:
@@ -83,7 +85,9 @@ def _guessed(outcome: Guessed, know: Knowledge) -> Verdict:
     truth = know.subjects.x[:, know.sensitive or 0]
     right = float(np.isclose(truth[tested], outcome.value[tested], atol=1e-4).mean()) if tested.any() else 0.0
     common = float(np.unique(truth, return_counts=True)[1].max() / len(truth))
-    return Verdict("accuracy", round(right, 4), round(common, 4), {"records": float(tested.sum()), "prior": common})
+    error = np.sqrt(common * (1 - common) / max(1, tested.sum()))
+    level = round(common + max(GAIN, 2 * error), 4)
+    return Verdict("accuracy", round(right, 4), level, {"records": float(tested.sum()), "prior": round(common, 4)})
 
 
 def _cloned(outcome: Cloned, victim: Victim) -> Verdict:

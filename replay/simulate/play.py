@@ -30,6 +30,10 @@ class Transcript(NamedTuple):
     verdict: Verdict
 
 
+class BudgetError(ValueError):
+    """The attack cannot do anything with so few queries."""
+
+
 def attack(
     plan: Attack, victim: Victim, source: Source, evasion: Evasion, budget: int, rng: Generator, snap: bool = False
 ) -> Transcript:
@@ -61,6 +65,10 @@ def _run(
             x = game.send(answer.take(mine))
     except StopIteration as end:
         verdict = judge(end.value, victim, know, member)
+    if not rows:
+        raise BudgetError(
+            f"attack {plan.name} cannot start with a budget of {budget} queries; it usually has {plan.budget}"
+        )
     step = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
     return Transcript(np.concatenate(rows), joined(answers), np.concatenate(own), step, verdict)
 

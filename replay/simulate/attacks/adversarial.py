@@ -24,6 +24,7 @@ class Victory(NamedTuple):
     sent: int
 
 
+LEAST = 30  # queries that are worth starting on another record with
 OneRecord = Callable[[Random, Knowledge, F64, int, int], Generator[F64, Answer, Victory]]
 
 
@@ -32,7 +33,7 @@ def search(one: OneRecord, per_record: int) -> Callable[[Random, Knowledge, int]
 
     def run(rng: Random, know: Knowledge, budget: int) -> Run:
         start, end, sent, turn = [], [], 0, 0
-        while budget - sent >= min(30, budget):
+        while budget - sent >= LEAST:
             x = know.subjects.x[turn % len(know.subjects.y)].astype(np.float64)
             turn += 1
             label = int((yield x[None]).label[0])

@@ -12,7 +12,7 @@ from numpy.random import Generator as Random
 from replay.simulate.attacks.boundary import other_side, walk
 from replay.simulate.attacks.protocol import Attack, Knowledge, Run, Suspected
 
-_PER_RECORD = 50
+_PER_RECORD = 30
 
 
 def membership_boundary(rng: Random, know: Knowledge, budget: int) -> Run:
@@ -31,7 +31,7 @@ def membership_boundary(rng: Random, know: Knowledge, budget: int) -> Run:
         if (yield far[None]).label[0] == label:
             belief[i] = 1.0
             continue
-        end = yield from walk(rng, know, x, label, far, _PER_RECORD - 2, probes=12)
+        end = yield from walk(rng, know, x, label, far, _PER_RECORD - 2, probes=8)
         sent += end.sent
         belief[i] = float(np.linalg.norm((end.end - x) / know.span) / np.sqrt(know.width))
     return Suspected(belief)

@@ -19,6 +19,8 @@ _SHADOWS = 4
 def membership_lira(rng: Random, know: Knowledge, budget: int) -> Run:
     """Ask for pairs; compare with shadow models of random public halves, which are all without the record."""
     n = min(budget // 2, len(know.subjects.y))
+    if n == 0:
+        return Suspected(np.full(len(know.subjects.y), np.nan))
     x, y = know.subjects.x[:n].astype(np.float64), know.subjects.y[:n]
     twins = np.stack([_twin(rng, know, row) for row in x])
     out = _shadow_log_odds(rng, know, x, twins, y)
