@@ -18,8 +18,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 
 from detector.stores import AlertQuery
-from detector.stores.sqlite import SqliteStore
-from tests.integration.worker import Order
+from tests.integration.worker import Order, open_store
 from tests.toy import Message
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +88,7 @@ class Live:
 
     def ids(self) -> list[str]:
         """Return the ids of all alert events, with repeats if there are any."""
-        store = SqliteStore(Path(self.order.sqlite), self.order.topic)
+        store = open_store(self.order)
         try:
             states = [doc["querywatch"]["alert_id"] for doc in store.list(AlertQuery(limit=100_000))]
             return [doc["querywatch"]["alert_id"] for i in states for doc in store.events(i)]

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -21,8 +20,10 @@ from detector.alerts import Document
 from detector.service import Service, ServiceConfig
 from detector.settings import ElasticsearchSettings, KafkaSettings
 from detector.snapshot import Checkpoints, Snapshot
+from detector.sources import Change
 from detector.sources.kafka import KafkaDeadLetters, KafkaSource
-from detector.stores import Written
+from detector.stores import AlertStore, Written
+from detector.stores.elastic import ElasticStore
 from detector.stores.sqlite import SqliteStore
 from tests.toy import ToyPipeline, decode
 
@@ -40,6 +41,7 @@ class Order:
     until_end: bool = True
     session_timeout_s: float = 6.0
     max_poll_records: int = 300
+    snapshot_every_s: float = 0.3
     die_at: str = ""
     die_after: int = 0
 
@@ -50,6 +52,7 @@ class Doom:
     def __init__(self, order: Order) -> None:
         self.order = order
         self.left = order.die_after
+        self.revoking = False
 
     def passing(self, point: str) -> None:
         """Die here, if it is the point and the time."""
@@ -62,13 +65,13 @@ class Doom:
 class DoomedSink:
     """A store whose answer may never arrive, though it wrote."""
 
-    def __init__(self, store: Any, doom: Doom) -> None:
+    def __init__(self, store: AlertStore, doom: Doom) -> None:
         self.store = store
         self.doom = doom
 
     def write(self, documents: Sequence[Document]) -> Written:
         """Write, then perhaps die before answering."""
-        written: Written = self.store.write(documents)
+        written = self.store.write(documents)
         self.doom.passing("applied")
         return written
 
@@ -91,25 +94,22 @@ class DoomedCheckpoints(Checkpoints):
             super().write(snapshot)
         finally:
             Path.replace = rename  # type: ignore[method-assign]
-        self.doom.passing("before-commit")
+        self.doom.passing("revoke" if self.doom.revoking else "before-commit")
 
 
 class DoomedSource(KafkaSource):
-    """A source that may die while it gives partitions up, or right after a commit."""
+    """A source that may die right after a commit, and tells when partitions are being given up."""
 
     doom: Doom
-    revoking = False
 
-    def changes(self) -> list[Any]:
+    def changes(self) -> list[Change]:
         """Note whether partitions are being given up."""
         changes = super().changes()
-        self.revoking = any(change.kind == "revoked" for change in changes)
+        self.doom.revoking = any(change.kind == "revoked" for change in changes)
         return changes
 
     def commit(self, offsets: Mapping[int, int]) -> None:
-        """Commit, with a point of death inside of a revoke and one after any commit."""
-        if self.revoking:
-            self.doom.passing("revoke")
+        """Commit, with a point of death after it."""
         super().commit(offsets)
         self.doom.passing("committed")
 
@@ -128,8 +128,7 @@ def main(order: Order) -> None:
     source = DoomedSource(settings, until_end=order.until_end)
     checkpoints = DoomedCheckpoints(order.state, settings.group)
     source.doom = checkpoints.doom = doom
-    store = _store(order)
-    store.setup()
+    store = open_store(order)
     service = Service(
         source,
         decode,
@@ -138,7 +137,11 @@ def main(order: Order) -> None:
         KafkaDeadLetters(settings, 1 << 20),
         checkpoints=checkpoints,
         config=ServiceConfig(
-            order.topic, "live", max_poll_records=order.max_poll_records, commit_every_s=0.1, snapshot_every_s=0.3
+            order.topic,
+            "live",
+            max_poll_records=order.max_poll_records,
+            commit_every_s=0.1,
+            snapshot_every_s=order.snapshot_every_s,
         ),
     )
     stop = threading.Event()
@@ -149,12 +152,11 @@ def main(order: Order) -> None:
     print(json.dumps(counters.summary()))
 
 
-def _store(order: Order) -> Any:
+def open_store(order: Order) -> AlertStore:
+    """Return the store that the order names."""
     if order.sqlite:
         return SqliteStore(Path(order.sqlite), order.topic)
-    from detector.stores.elastic import ElasticStore  # noqa: PLC0415  only where one runs
-
-    return ElasticStore(ElasticsearchSettings(url=order.elasticsearch), order.topic)
+    return ElasticStore(ElasticsearchSettings(url=order.elasticsearch), order.topic, patience_s=2.0)
 
 
 if __name__ == "__main__":
