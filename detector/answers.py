@@ -133,3 +133,24 @@ def probability_of(stored: int) -> float:
     """Return the probability that `code` stored, to three digits."""
     small = float(np.int32((-abs(stored) << 13) + 0x3F000000).view(np.float32))
     return small if stored <= 0 else 1.0 - small
+
+
+class Labels:
+    """The texts of text labels, for alerts; bounded: beyond the bound a label stays a number."""
+
+    def __init__(self, most: int = 65536) -> None:
+        self._most = most
+        self._texts: dict[int, str] = {}
+
+    def learn(self, batch: EventBatch) -> None:
+        """Remember the text labels of a chunk."""
+        rows = np.flatnonzero(batch.label_key >= 1 << 32)
+        if len(rows):
+            keys, first = np.unique(batch.label_key[rows], return_index=True)
+            for key, i in zip(keys.tolist(), first.tolist(), strict=True):
+                if key not in self._texts and len(self._texts) < self._most:
+                    self._texts[key] = batch.label[int(rows[i])]
+
+    def text(self, key: int) -> str:
+        """Return a label as text, "" for none."""
+        return "" if key < 0 else self._texts.get(key, str(key))

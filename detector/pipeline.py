@@ -44,6 +44,7 @@ class Pipeline:
         self.baselines = Baselines(limits.models, seed)
         self.history = history.history_state(limits.clients)
         self.answers = answers.answer_state(limits.clients)
+        self.labels = answers.Labels()
         self.states: dict[str, Any] = {d.name: d.state(limits.clients) for d in self.detectors}
         self.episodes = self.triage.state(limits.clients)
         everything = {"history": self.history, "answers": self.answers, "triage": self.episodes, **self.states}
@@ -90,6 +91,7 @@ class Pipeline:
         scales = self.baselines.scales
         digest, time_us = batch.input_digest, batch.time_us
         moves = history.observe(sketch, usable, digest, time_us, slot, reference, scales, self.history)
+        self.labels.learn(batch)
         answered = answers.observe(batch, slot, reference, scales, self.answers)
         view = View(
             batch, slot, reference=reference, scales=scales, sketch=sketch, **moves._asdict(), **answered._asdict()
@@ -105,10 +107,12 @@ class Pipeline:
         if self._watch is not None:
             self._watch(view, signals)
         emissions = self.triage.observe(batch, slot, signals, self.episodes)
-        return [build_alert(self.ruleset, e, batch, signals, self._context(view, e.row)) for e in emissions]
+        return [build_alert(self.ruleset, e, batch, signals, self._context(view, signals, e.row)) for e in emissions]
 
-    def _context(self, view: View, row: int) -> Context:
-        return Context(int(view.since_us[row]), self.baselines.names[int(view.reference[row])])
+    def _context(self, view: View, signals: Columns, row: int) -> Context:
+        place = signals.get("steering.target", view.cosine)[row]
+        target = "" if np.isnan(place) else self.labels.text(int(view.places[row, int(place)]))
+        return Context(int(view.since_us[row]), self.baselines.names[int(view.reference[row])], target)
 
     def _starve(self, detector: Detector, view: View) -> None:
         """Count the events that hold less detail than a detector needs, by model."""

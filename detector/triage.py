@@ -203,6 +203,7 @@ class Context(NamedTuple):
 
     start_us: int  # the client's first query to the model, as far as remembered
     baseline: str  # which reference served
+    target: str = ""  # the class that the client climbs towards
     sensitivity: float = 1.0  # what the model protects, 0–1
     quantiles: Mapping[str, tuple[float, float, float]] = {}  # signal -> p50, p95, p99 over the model's other clients
 
@@ -217,7 +218,6 @@ def build_alert(
     tests = {test: _at(signals, test, row) for test in family_tests(rule.family)}
     contributions = {test: value for test, value in tests.items() if not np.isnan(value)}
     progress = _at(signals, f"{rule.family}.progress", row)
-    target = _at(signals, "steering.target", row) if rule.family in TARGETED else np.nan
     severity = SEVERITIES[emission.level - 1]
     offset = int(batch.offset[row])
     alert = Alert(
@@ -233,7 +233,7 @@ def build_alert(
         model=model.name,
         model_version=model.version,
         queries=int(np.nan_to_num(_at(signals, "trajectory.queries", row))),
-        target="" if np.isnan(target) else str(int(target)),
+        target=context.target if rule.family in TARGETED else "",
         reason="",
         risk=risk(_at(signals, f"{rule.family}.evidence", row), progress, context.sensitivity),
         evidence=evidence,

@@ -98,7 +98,7 @@ class Steering:
         Signal("steering.climb_thread", "log10 e-value", -200, 200, "the same inside threads of near queries"),
         Signal("steering.cloud", "log10 e-value", -200, 200, "queries keep returning close to earlier ones"),
         Signal("steering.progress", "probability", 0, 1, "highest confidence reached on the class climbed towards"),
-        Signal("steering.target", "class", 0, 2**63, "the class climbed towards"),
+        Signal("steering.target", "place", 0, 15, "the place of the class climbed towards among those followed"),
     )
 
     def state(self, capacity: int) -> SteeringState:
@@ -255,7 +255,7 @@ def _aim(i: int, moves: Moves, state: SteeringState, out: Out) -> None:
         if worth > most:
             most, aim = worth, k
     if aim >= 0:
-        out.target[i] = moves.places[i, aim]
+        out.target[i] = aim
         out.progress[i] = state.best[c, aim]
 
 
