@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # imported when called: a listing of alerts needs neither num
 def open_store(settings: Settings, *, replay: bool = False, patience_s: float = 10.0) -> AlertStore:
     """Return the alert store of the settings; with `replay` its reading side shows what replays found.
 
-    `patience_s` is how long a call waits for a store that is busy, down or overloaded. Nothing is connected yet. Each store is imported only when it is chosen: `alerts list` should answer at once.
+    `patience_s` is how long a call waits for a store that is busy, down or overloaded. Nothing is connected yet.
+    Each store is imported only when it is chosen: `alerts list` should answer at once.
     """
     if settings.store == "elasticsearch":
         from detector.stores.elastic import ElasticStore  # noqa: PLC0415
