@@ -1,0 +1,393 @@
+"""Slow truths beside the detectors' kernels: one client at a time, plain Python, from docstrings and formulas.
+
+Each twin takes the rows of a `View` that belong to one client, in order, and gives the signals that it must have; a
+signal that it leaves out must be NaN. Constants that may be tuned are read from the detectors, formulas are not.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+
+from detector import answers
+from detector.detectors import View, novelty, probing, steering, volume
+from detector.events import F32, F64, I16, EventBatch
+from tests.twins import Mixture, Pair, power, stakes
+
+Signals = dict[str, float]
+MASK = (1 << 64) - 1
+
+
+class Twin(Protocol):
+    """One client in front of one detector."""
+
+    def observe(self, view: View, i: int) -> Signals:
+        """Take row i of the view."""
+
+
+# --- answers --------------------------------------------------------------------------------------------------------
+
+
+class AnswersTwin:
+    """One client's answers as numbers, one for each class that it is followed on."""
+
+    def __init__(self) -> None:
+        self.labels: list[int | None] = []
+        self.answered: list[int] = []  # when the class at each place was last the answer
+        self.clock = 0
+
+    def observe(self, batch: EventBatch, i: int, places: int, probability: bool) -> tuple[list[int], list[int], int]:
+        """Return the numbers, their labels (−1 = none) and the place that changed hands (−1 = none), of one event."""
+        if not self.labels:
+            self.labels, self.answered = [None] * places, [0] * places
+        if batch.output_level[i] == 0:
+            return [], [], -1
+        self.clock += 1
+        scores = batch.scores.row(i)
+        if 0 < len(scores) <= places:
+            self.labels[: len(scores)] = range(len(scores))
+            return [code(score, probability) for score in scores], list(range(len(scores))), -1
+        answered = int(batch.label_key[i])
+        replaced = self._follow(answered)
+        certain = answers.UNSURE
+        if batch.output_level[i] > 1:
+            certain = max(certain, code(batch.confidence[i], probability))
+        values = []
+        for label in self.labels:
+            if label is not None and label < len(scores):
+                values.append(code(scores[label], probability))
+            else:
+                values.append(certain if label == answered else -certain)
+        return values, [-1 if label is None else label for label in self.labels], replaced
+
+    def _follow(self, label: int) -> int:
+        """Give the answered class a place: its own, a free one, or that of the class answered longest ago."""
+        if label < 0:
+            return -1
+        mine = label in self.labels
+        place = self.labels.index(label) if mine else self.answered.index(min(self.answered))
+        self.labels[place], self.answered[place] = label, self.clock
+        return -1 if mine else place
+
+
+# --- steering -------------------------------------------------------------------------------------------------------
+
+
+class Climb:
+    """Rank bets on every class, paired with bets on turning back."""
+
+    def __init__(self, places: int) -> None:
+        self.pair = Pair(2 * places, len(steering.TURN_BETS))
+        self.clock = 0
+        self.used = 0
+        self.past: list[list[int]] = [[] for _ in range(places)]  # scores of the class at each place
+
+
+class SteeringTwin:
+    """Climb, climb in threads, cloud."""
+
+    def __init__(self) -> None:
+        self.cloud = Mixture()
+        self.climbs: tuple[Climb, ...] = ()
+        self.best: list[float] = []
+
+    def observe(self, view: View, i: int) -> Signals:
+        if not self.climbs:
+            places = int(view.scales.classes[view.reference[i]])
+            self.climbs, self.best = (Climb(places), Climb(places)), [0.0] * places
+        if view.replaced[i] >= 0:
+            self._forget(int(view.replaced[i]))
+        if not view.fresh[i] or view.batch.output_level[i] == 0:
+            return {}
+        out: Signals = {}
+        if not math.isnan(view.cosine[i]):
+            close = view.near[i] < 0.4 and view.cosine[i] < -0.3
+            out["steering.cloud"] = self.cloud.bet(stakes(close, 0.33, steering.CLOUD_BETS))
+            out["steering.climb"] = self._climb(0, view.cosine[i], view, i)
+        if not math.isnan(view.thread[i]):
+            self._reach(view, i)
+            out["steering.climb_thread"] = self._climb(1, view.thread[i], view, i)
+        elif self.climbs[1].clock:
+            out["steering.climb_thread"] = self.climbs[1].pair.evidence(self.climbs[1].clock - 1)
+        if any(out.get(f"steering.{name}", 0) > 0 for name in ("climb", "climb_thread")):
+            out |= self._aim(view, i)
+        return out
+
+    def _climb(self, kind: int, cosine: float, view: View, i: int) -> float:
+        climb = self.climbs[kind]
+        climb.pair.open(climb.clock)
+        climb.pair.bet(second=stakes(cosine < -0.2, 0.5, steering.TURN_BETS))
+        if not view.path[i]:
+            tie = splitmix(int(view.batch.client_key[i]), climb.used, kind)
+            climb.pair.bet(first=self._ranks(climb, view, i, tie), spread=1 / 32)
+            climb.used += 1
+        climb.clock += 1
+        return climb.pair.evidence(climb.clock - 1)
+
+    def _ranks(self, climb: Climb, view: View, i: int, tie: float) -> list[float]:
+        """Return the bets up and down for each class, and remember its score."""
+        bets = []
+        for place, past in enumerate(climb.past):
+            known, value = past[-steering.SCORES :], int(view.answer[i, place])
+            if view.places[i, place] < 0 or len(known) < steering.LEAST:
+                bets += [1.0, 1.0]
+            else:
+                above, below = sum(v > value for v in known), sum(v < value for v in known)
+                ties = (len(known) + 1 - above - below) * tie
+                bets += [power((above + ties) / (len(known) + 1)), power((below + ties) / (len(known) + 1))]
+            past.append(value)
+        return bets
+
+    def _forget(self, place: int) -> None:
+        """Begin anew at a place that changed hands: all that was bet there is lost."""
+        self.best[place] = 0.0
+        for climb in self.climbs:
+            if climb.past[place]:
+                for start in climb.pair.starts:
+                    start.first[2 * place : 2 * place + 2] = 0
+            climb.past[place] = []
+
+    def _reach(self, view: View, i: int) -> None:
+        if view.batch.output_level[i] >= 2 and view.scales.probability[view.reference[i]]:
+            reached = [probability_of(int(value)) for value in view.answer[i, : len(self.best)]]
+            self.best = [max(pair) for pair in zip(self.best, reached, strict=True)]
+
+    def _aim(self, view: View, i: int) -> Signals:
+        """Name the place of the class whose bets on rising scores are worth most."""
+
+        def worth(place: int) -> float:
+            return float(sum(start.first[2 * place] for climb in self.climbs for start in climb.pair.starts))
+
+        taken = [place for place in range(len(self.best)) if view.places[i, place] >= 0]
+        aim = max(taken, key=worth)
+        return {"steering.target": float(aim), "steering.progress": self.best[aim]}
+
+
+def probability_of(stored: int) -> float:
+    """Undo `code` for a probability, but for the bits that it dropped."""
+    small = float(np.int32(_bits(0.5) - (abs(stored) << 13)).view(np.float32))
+    return small if stored <= 0 else 1.0 - small
+
+
+def code(score: float | np.float32, probability: bool) -> int:
+    """Store a score as 16 bits: the upper bits of its float, of p below and of 1 − p above one half."""
+    if math.isnan(score):
+        return 0
+    if not probability:
+        size = _bits(abs(score)) >> 16
+        return size if score >= 0 else -size
+    if score <= 0.5:
+        return (_bits(max(float(score), 1e-7)) - _bits(0.5)) >> 13
+    return -((_bits(max(1.0 - float(score), 1e-7)) - _bits(0.5)) >> 13)
+
+
+def _bits(value: Any) -> int:
+    return int(np.float32(value).view(np.int32))
+
+
+def splitmix(key: int, count: int, salt: int) -> float:
+    """Return a number in (0, 1] from three whole numbers, in Python's whole numbers."""
+    x = key ^ (count * 0x9E3779B97F4A7C15 & MASK) ^ (salt * 0xD1342543DE82EF95 & MASK)
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & MASK
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB & MASK
+    x ^= x >> 31
+    return ((x >> 11) + 1) / 2**53
+
+
+# --- probing --------------------------------------------------------------------------------------------------------
+
+
+class ProbingTwin:
+    """Threads, runs, bisection, one feature at a time, sweeps."""
+
+    def __init__(self) -> None:
+        self.clock = 0
+        self.pair = Pair(len(probing.SHARES), len(probing.TURN_BETS))
+        self.halves, self.runs, self.ones, self.sweeps = Mixture(), Mixture(), Mixture(), Mixture()
+        self.last_step = np.float32(0)
+        self.last_run: tuple[int, int] | None = None  # length and digest
+        self.repeated: list[int] = []
+        self.feature = -1
+        self.base: F32 | None = None
+
+    def observe(self, view: View, i: int) -> Signals:
+        out: Signals = {}
+        if view.run[i]:
+            out |= self._run(int(view.run[i]), int(view.batch.input_digest[i]))
+        if not view.fresh[i]:
+            return out
+        m = view.reference[i]
+        p0 = _between(0.05, 2.5 * view.scales.near_rate[m])
+        self.pair.open(self.clock)
+        self.pair.bet(first=stakes(bool(view.tight_joined[i]), p0, p0 + (1 - p0) * probing.SHARES))
+        if not math.isnan(view.tight[i]):
+            self.pair.bet(second=stakes(view.tight[i] < -0.3, 0.45, probing.TURN_BETS))
+        out["probing.threads"] = self.pair.evidence(self.clock)
+        if not math.isnan(view.cosine[i]):
+            ratio = view.step[i] / self.last_step
+            half = abs(view.cosine[i]) > 0.97 and 0.42 <= ratio <= 0.58
+            out["probing.bisection"] = self.halves.bet(stakes(half, 0.03, probing.HALF_BETS))
+        self.last_step = view.step[i]
+        if 0 < view.scales.width[m] <= 32:
+            out |= self._features(view, i)
+        self.clock += 1
+        return out
+
+    def _run(self, length: int, digest: int) -> Signals:
+        out: Signals = {}
+        if length == 1 and self.last_run is not None:
+            before, record = self.last_run
+            hit = before >= probing.LONG_RUN and record not in self.repeated[-probing.RUNS :]
+            if hit:
+                self.repeated.append(record)
+            out["probing.runs"] = self.runs.bet(stakes(hit, 0.2, probing.RUN_BETS))
+        self.last_run = (length, digest)
+        return out
+
+    def _features(self, view: View, i: int) -> Signals:
+        m, feature = view.reference[i], int(view.coordinate[i])
+        rate, width = view.scales.coordinate_rate[m], int(view.scales.width[m])
+        row = view.sketch[i, :width].astype(np.float32)
+        out: Signals = {}
+        if rate < 0.02:
+            hit = feature >= 0 and feature != self.feature
+            out["probing.coordinates"] = self.ones.bet(stakes(hit, 0.15, probing.ONE_BETS))
+        p0 = _between(0.06, 3 * rate)
+        swept = feature >= 0 and view.partners[i] == 1 and feature == self.feature and self.base is not None
+        if swept and self.base is not None:
+            others = np.arange(width) != feature
+            swept = bool((row != self.base)[others].sum() >= max(2, 0.3 * width))
+        out["probing.sweep"] = self.sweeps.bet(stakes(swept, p0, p0 + (1 - p0) * probing.SHARES))
+        if feature >= 0:
+            self.feature, self.base = feature, row
+        return out
+
+
+def _between(least: float, p0: float) -> float:
+    return max(least, min(float(p0), 0.9))
+
+
+# --- novelty, volume, trajectory ------------------------------------------------------------------------------------
+
+
+class NoveltyTwin:
+    """Far from the model's reference, with and without the client's own shift."""
+
+    def __init__(self) -> None:
+        self.far = Mixture()
+        self.share = 0.0
+        self.seen = 0
+        self.mean: F64 = np.zeros(32)
+
+    def observe(self, view: View, i: int) -> Signals:
+        scales, m = view.scales, view.reference[i]
+        count = int(scales.row_count[m])
+        if not view.fresh[i] or not count:
+            return {}
+        x = view.sketch[i].astype(np.float32)
+        self.seen += 1
+        self.mean += max(1 / 64, 1 / self.seen) * (x - self.mean)
+        rows = scales.rows[m, :, :count].T
+        gap = nearest(rows, x)
+        shifted = nearest(rows, x - (self.mean - scales.mean[m]).astype(np.float32))
+        far = gap > scales.q95[m] and shifted > scales.q95[m]
+        gap = min(gap, shifted) if gap > scales.q95[m] else gap
+        self.share += novelty.SHARE * (far - self.share)
+        out: Signals = {"novelty.share": self.share}
+        own = float(view.joined[i]) * float(scales.r0[m])
+        if math.isnan(own) or own >= 0.9 * gap:
+            out["novelty.far"] = self.far.bet(stakes(far, 0.3, novelty.BETS))
+        return out
+
+
+def nearest(rows: I16, x: F32) -> float:
+    """Return the distance to the nearest row, summed in single precision, feature after feature."""
+    squared = np.zeros(len(rows), np.float32)
+    for column, value in zip(rows.T, x, strict=True):
+        squared += (column.astype(np.float32) - value) ** 2
+    return math.sqrt(squared.min())
+
+
+class VolumeTwin:
+    """Minutes against peers and own past."""
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+        self.minute = -1
+        self.minutes = 0
+        self.inside = 0
+        self.mean = self.var = 0.0
+        self.bets = Mixture()
+
+    def observe(self, view: View, i: int) -> Signals:
+        time_us = int(view.batch.time_us[i])
+        out: Signals = {}
+        if time_us // 60_000_000 > self.minute:
+            if self.inside:
+                x = math.log(1 + self.inside)
+                out["volume.minute"] = x
+                self._bet(x, *self._peers(view, i))
+            self.minute, self.inside = time_us // 60_000_000, 0
+        self.inside += 1
+        if self.minutes:
+            out["volume.burst"] = self.bets.evidence()
+        self.times.append(time_us)
+        out["volume.rate"] = self._rate()
+        return out
+
+    def _peers(self, view: View, i: int) -> tuple[float, float]:
+        m = view.reference[i]
+        return float(view.scales.minute_mean[m]), float(view.scales.minute_sd[m])
+
+    def _bet(self, x: float, mean: float, sd: float) -> None:
+        p = _tail(x, mean, sd)
+        if self.minutes >= volume.OWN_LEAST:
+            p = max(p, _tail(x, self.mean, max(math.sqrt(self.var), volume.OWN_SD)))
+        self.bets.bet([power(p)])
+        self.minutes += 1
+        share = max(volume.OWN_MEMORY, 1 / self.minutes)
+        gap = x - self.mean
+        self.mean += share * gap
+        self.var = (1 - share) * (self.var + share * gap**2)
+
+    def _rate(self) -> float:
+        """Count this hour's queries and the last one's, the latter by how much of it still lies within an hour."""
+        marks = np.maximum.accumulate(self.times) // 3_600_000_000
+        part = self.times[-1] % 3_600_000_000 / 3_600_000_000
+        before = int((marks == marks[-1] - 1).sum())
+        return float(before * (1 - part) + (marks == marks[-1]).sum())
+
+
+def _tail(x: float, mean: float, sd: float) -> float:
+    return max(0.5 * math.erfc((x - mean) / (sd * math.sqrt(2))), 1e-6)
+
+
+class TrajectoryTwin:
+    """Running shares."""
+
+    def __init__(self) -> None:
+        self.queries = 0
+        self.local = self.certainty = 0.0
+
+    def observe(self, view: View, i: int) -> Signals:
+        self.queries += 1
+        if view.fresh[i]:
+            self.local += (float(view.joined[i] < 0.8) - self.local) / 32
+        if 0 <= view.batch.confidence[i] <= 1:
+            self.certainty += (float(view.batch.confidence[i]) - self.certainty) / 32
+        return {
+            "trajectory.queries": float(self.queries),
+            "trajectory.local": self.local,
+            "trajectory.certainty": self.certainty,
+        }
+
+
+TWINS: dict[str, type[Twin]] = {
+    "steering": SteeringTwin,
+    "probing": ProbingTwin,
+    "novelty": NoveltyTwin,
+    "volume": VolumeTwin,
+    "trajectory": TrajectoryTwin,
+}

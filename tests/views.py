@@ -1,0 +1,94 @@
+"""From events to the `View` of a detector, without client table or pipeline: one reference a model, a slot a client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from detector import answers, history
+from detector.baseline import Baselines
+from detector.detectors import View
+from detector.events import EventBatch, ModelRef
+from tests import streams
+
+Columns = dict[str, Any]
+SEED = 11
+
+
+@dataclass
+class Memory:
+    """What the core remembers of clients between two views, as the pipeline would keep it."""
+
+    history: Any
+    answers: Any
+
+    @classmethod
+    def of(cls, capacity: int) -> Memory:
+        return cls(history.history_state(capacity), answers.answer_state(capacity))
+
+    def clear(self, slot: int) -> None:
+        """Make a slot that of a new client."""
+        for state in (self.history, self.answers):
+            for array in state:
+                array[slot] = 0
+
+
+class Lens:
+    """Models with their references, and the way from events to views."""
+
+    def __init__(self, widths: Sequence[int] = (6,), classes: int = 3, rows: int = 120) -> None:
+        rng = np.random.default_rng(SEED)
+        self.refs = [ModelRef(f"m{k}", "1") for k in range(len(widths))]
+        self.models = [streams.Model.make(rng, width, classes) for width in widths]
+        self.baselines = Baselines(len(widths), SEED)
+        for ref, model in zip(self.refs, self.models, strict=True):
+            made = [
+                query
+                for k in range(6)
+                for query in streams.queries(
+                    rng, model, streams.ordinary, rows // 6, streams.Query(f"benign{k}", None, None, ref)
+                )
+            ]
+            list(self.baselines.admit(streams.batch(made)))
+            list(self.baselines.flush())
+
+    def view(self, events: EventBatch, slot: Any, memory: Memory) -> View:
+        """Return the view of a batch, and remember it in `memory`."""
+        scales = self.baselines.scales
+        lookup = np.array([self.baselines.known[ref] for ref in events.models], np.int32)
+        reference = lookup[events.model]
+        sketch, usable = self.baselines.sketch(events, reference)
+        moves = history.observe(
+            sketch, usable, events.input_digest, events.time_us, slot, reference, scales, memory.history
+        )
+        answered = answers.observe(events, slot, reference, scales, memory.answers)
+        return View(
+            batch=events, slot=slot, reference=reference, scales=scales, sketch=sketch,
+            **moves._asdict(), **answered._asdict(),
+        )  # fmt: skip
+
+
+def slots(events: EventBatch) -> Any:
+    """Return a slot for every row: clients in order of appearance."""
+    places: dict[int, int] = {}
+    return np.array([places.setdefault(int(key), len(places)) for key in events.client_key], np.int64)
+
+
+def mixed(seed: int, lens: Lens, events: int = 160, habits: Sequence[streams.Habit] = streams.HABITS) -> EventBatch:
+    """Return a stream of three to five spoiled clients with habits drawn at random, on all models of the lens."""
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(3, 6))
+    parts = []
+    for k in range(count):
+        m = int(rng.integers(len(lens.refs)))
+        like = streams.Query(f"client{k}", None, None, lens.refs[m], time_us=streams.START_US + k * 1000)
+        half = events // count // 2
+        made = []
+        for habit in rng.choice(len(habits), 2):
+            made += streams.queries(rng, lens.models[m], habits[habit], half, like)
+            like = replace(like, time_us=made[-1].time_us + int(rng.integers(1, 40)) * streams.SECOND_US)
+        parts.append(streams.spoil(rng, made))
+    return streams.batch(streams.shuffle(rng, parts))
