@@ -58,7 +58,7 @@ def _observe(slot: I64, fresh: U8, joined: F32, confidence: F32, state: Trajecto
         c = slot[i]
         if fresh[i]:
             state.local[c] += SHARE * ((joined[i] < 0.8) - state.local[c])
-        if not np.isnan(confidence[i]):
+        if 0.0 <= confidence[i] <= 1.0:  # a log may hold margins instead
             state.certainty[c] += SHARE * (confidence[i] - state.certainty[c])
         out.local[i] = state.local[c]
         out.certainty[i] = state.certainty[c]
