@@ -70,13 +70,14 @@ def test_random_faults_and_restarts_lose_and_double_nothing(
 ) -> None:
     rng = random.Random(seed)  # noqa: S311
     quick = [f for f in hostile.PASSING if f is not hostile.hang] + [hostile.forbidden]
-    proxy.plan = iter([rng.choice(quick) if rng.random() < 0.5 else None for _ in range(60)])
+    faults = [rng.choice(quick) if rng.random() < 0.5 else None for _ in range(60)]
+    proxy.plan = iter([None, hostile.forbidden, *faults])
     documents = _documents(fresh_name, 12)
     outages = 0
     for batch in (documents[i : i + 6] for i in range(0, len(documents), 6)):
         for attempt in itertools.count():
             assert attempt < 60
-            store = _open(proxy.url, fresh_name, patience_s=0.5)  # a new one each time, as after a crash
+            store = _open(proxy.url, fresh_name, patience_s=0.2)  # a new one each time, as after a crash
             try:
                 store.write(batch)
                 break
