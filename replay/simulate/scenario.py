@@ -116,6 +116,8 @@ def _benign_jobs(preset: Preset, kinds: list[Kind], data: dict[str, Dataset], rn
     for i in range(preset.clients):
         kind = ordinary[i % len(ordinary)] if i < plenty else hard[(i - plenty) % len(hard)]
         able = [model for model in preset.models if kind.suits(data[model])]
+        if not able and preset.kinds:
+            raise ScenarioError(f"none of the models {', '.join(preset.models)} suits {kind.name}")
         if not able:
             continue
         several = 1 + int(rng.geometric(0.6) - 1) if not kind.hard else 1

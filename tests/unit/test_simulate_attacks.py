@@ -101,8 +101,7 @@ def test_dummies_take_their_share_and_the_attack_still_works(evasion: str, share
     assert script.verdict.succeeded
 
 
-def test_dummies_do_not_change_what_the_attack_sees() -> None:
-    """On a victim without noise the own queries are those of the undisguised attack, whatever stands between them."""
+def test_rounding_puts_every_query_on_the_grid_and_the_attack_still_works() -> None:
     plain, hidden = run("simba", "digits-mlp"), run("simba", "digits-mlp", "rounded")
     assert np.array_equal(hidden.x, np.round(hidden.x))
     assert not np.array_equal(plain.x, np.round(plain.x))
