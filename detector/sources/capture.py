@@ -17,7 +17,7 @@ from detector.settings import LimitSettings
 STDIN = "-"
 _BLOCK_BYTES = 1 << 20
 _POLL_BYTES = 32 << 20  # of one poll, whatever the number of records
-_ZSTD_BYTES = 2048  # fed at a time: even blocks of one repeated byte (128 KiB in 4 bytes) then stay below 64 MiB
+_ZSTD_BYTES = 512  # fed at a time: even blocks of one repeated byte (128 KiB in 4 bytes) then stay below 16 MiB
 _UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 
 
