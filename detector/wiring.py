@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detector.events import Decoded, Records
 from detector.settings import Settings
 from detector.stores import AlertStore
 
 if TYPE_CHECKING:  # imported when called: a listing of alerts needs neither numba nor river
+    from detector.events import Decoded, Records
     from detector.pipeline import Pipeline
     from detector.rules import Ruleset
     from detector.service import Service
