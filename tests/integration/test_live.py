@@ -139,7 +139,7 @@ def test_two_processes_with_one_instance_id_end_in_a_clear_error(
         with live.worker(instance_id="one", until_end=False) as second:
             second.wait_for("partition ready")
             live.produce(stream(100))
-            first.process.communicate(timeout=30)
+            first.process.communicate(timeout=60)
             assert first.process.returncode != 0
             assert "same kafka.instance_id 'one'" in first.text()
 
