@@ -47,7 +47,6 @@ FAMILIES: tuple[Family, ...] = (
             ("steering.climb_thread", 1),
             ("steering.cloud", 1),
             ("gradient.block", 1),
-            ("novelty.far", 0.5),  # drift is novel too: half a voice
         ),
         Progress("steering.progress", 0, 1),
     ),

@@ -51,6 +51,8 @@ class Geometry(NamedTuple):
     cosine: F32
     near: F32
     joined: F32
+    number: I64
+    founder: I32
     path: U8
     thread: F32
     tight: F32
@@ -98,6 +100,8 @@ def observe(
         cosine=blank[1],
         near=blank[2],
         joined=blank[3],
+        number=np.zeros(n, np.int64),
+        founder=np.zeros(n, np.int32),
         path=np.zeros(n, np.uint8),
         thread=blank[4],
         tight=blank[5],
@@ -135,6 +139,8 @@ def _observe(
         _measure(i, c, sketch[i], r0[i], state, squared, out)
         if raw[i]:
             _coordinate(i, state.ring[c], sketch[i], state.fresh[c], changed, out)
+        out.number[i] = state.fresh[c] + 1
+        out.founder[i] = state.wide[c, state.fresh[c] % WINDOW]
         _remember(c, sketch[i], digest[i], state)
 
 

@@ -62,6 +62,8 @@ class View(NamedTuple):
     cosine: F32  # [n] cosine of the last two fresh steps, −1..1
     near: F32  # [n] distance to the nearest of the last 64 fresh queries but the newest, r0
     joined: F32  # [n] distance to the nearest of the last 256 fresh queries, r0
+    number: I64  # [n] which fresh query of the client it is, from 1; 0 where it is not fresh
+    founder: I32  # [n] number of the first query of its wide thread; its own where it begins one
     path: U8  # [n] 1 where the query only goes on along a path: a small step from its thread's newest query
     thread: F32  # [n] cosine of the last two steps inside the wide thread (2 r0, 256); NaN where none was joined
     tight: F32  # [n] cosine of the last two steps inside the tight thread (0.3 r0, 128); NaN where none

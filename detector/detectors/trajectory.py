@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.detectors import Need, Signal, View
-from detector.events import F32, I64, U8, InputLevel, OutputLevel
+from detector.events import F32, I32, I64, InputLevel, OutputLevel
+from detector.history import WINDOW
 from detector.kernel import kernel
 
 SHARE = 1 / 32  # weight of the newest query in running shares
@@ -19,6 +20,11 @@ class TrajectoryState(NamedTuple):
 
     local: F32  # [slots] running share of queries near an own earlier one
     certainty: F32  # [slots] running mean of the top-1 confidence
+    rise: F32  # [slots] running mean of the confidence gained since the thread's first query
+    flips: F32  # [slots] running share of thread queries answered otherwise than the one before
+    began: F32  # [slots, 256] confidence of fresh queries by number
+    founder: I32  # [slots] thread of the newest fresh query
+    label: I64  # [slots] its answer
 
 
 class Out(NamedTuple):
@@ -26,6 +32,8 @@ class Out(NamedTuple):
 
     local: F32
     certainty: F32
+    rise: F32
+    flips: F32
 
 
 class Trajectory:
@@ -38,30 +46,73 @@ class Trajectory:
         Signal("trajectory.queries", "queries", 0, 1e12, "queries of the client to the model so far"),
         Signal("trajectory.local", "share", 0, 1, "running share of queries within 0.8 r0 of an own earlier one"),
         Signal("trajectory.certainty", "probability", 0, 1, "running mean of the answers' top-1 confidence"),
+        Signal(
+            "trajectory.rise", "probability", -1, 1, "running mean of confidence gained since a thread's first query"
+        ),
+        Signal("trajectory.flips", "share", 0, 1, "running share of steps inside a thread that change the answer"),
     )
 
     def state(self, capacity: int) -> TrajectoryState:
         """Return state for that many clients."""
-        return TrajectoryState(np.zeros(capacity, np.float32), np.zeros(capacity, np.float32))
+        local, certainty, rise, flips = np.zeros((4, capacity), np.float32)
+        return TrajectoryState(
+            local=local,
+            certainty=certainty,
+            rise=rise,
+            flips=flips,
+            began=np.zeros((capacity, WINDOW), np.float32),
+            founder=np.zeros(capacity, np.int32),
+            label=np.zeros(capacity, np.int64),
+        )
 
     def observe(self, view: View, state: TrajectoryState) -> Mapping[str, F32]:
         """Update the running measures."""
         out = Out(*np.full((len(Out._fields), len(view.slot)), np.nan, np.float32))
-        _observe(view.slot, view.fresh, view.joined, view.batch.confidence, state, out)
+        moves = Moves(view.slot, view.joined, view.number, view.founder, view.batch.confidence, view.batch.label_key)
+        _observe(moves, state, out)
         own = {f"trajectory.{name}": getattr(out, name) for name in Out._fields}
         return {"trajectory.queries": view.queries.astype(np.float32), **own}
 
 
+class Moves(NamedTuple):
+    """Columns [n] of the view that the kernel reads."""
+
+    slot: I64
+    joined: F32
+    number: I64
+    founder: I32
+    confidence: F32
+    label: I64
+
+
 @kernel
-def _observe(slot: I64, fresh: U8, joined: F32, confidence: F32, state: TrajectoryState, out: Out) -> None:
-    for i in range(len(slot)):
-        c = slot[i]
-        if fresh[i]:
-            state.local[c] += SHARE * ((joined[i] < 0.8) - state.local[c])
-        if 0.0 <= confidence[i] <= 1.0:  # a log may hold margins instead
-            state.certainty[c] += SHARE * (confidence[i] - state.certainty[c])
+def _observe(moves: Moves, state: TrajectoryState, out: Out) -> None:
+    for i in range(len(moves.slot)):
+        c, confidence = moves.slot[i], moves.confidence[i]
+        certain = 0.0 <= confidence <= 1.0  # a log may hold margins instead
+        if certain:
+            state.certainty[c] += SHARE * (confidence - state.certainty[c])
+        if moves.number[i]:
+            state.local[c] += SHARE * ((moves.joined[i] < 0.8) - state.local[c])
+            _inside(i, certain, moves, state)
         out.local[i] = state.local[c]
         out.certainty[i] = state.certainty[c]
+        out.rise[i] = state.rise[c]
+        out.flips[i] = state.flips[c]
+
+
+@kernel
+def _inside(i: int, certain: bool, moves: Moves, state: TrajectoryState) -> None:
+    """Measure a fresh query against its thread: the first query of it, and the one before."""
+    c, number, founder = moves.slot[i], moves.number[i], moves.founder[i]
+    state.began[c, (number - 1) % WINDOW] = moves.confidence[i] if certain else np.nan
+    first = state.began[c, (founder - 1) % WINDOW]
+    if certain and number - WINDOW < founder < number and not np.isnan(first):
+        state.rise[c] += SHARE * (moves.confidence[i] - first - state.rise[c])
+    if founder == state.founder[c] and moves.label[i] >= 0:
+        state.flips[c] += SHARE * ((moves.label[i] != state.label[c]) - state.flips[c])
+    state.founder[c] = founder
+    state.label[c] = moves.label[i]
 
 
 DETECTOR = Trajectory()
