@@ -70,7 +70,8 @@ def settings(bootstrap: str, topic: str) -> dict[str, str]:
 def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small world with attackers in it."""
     folder = tmp_path_factory.mktemp("capture")
-    options = ["--out", "cap.jsonl", "--preset", "small", "--seed", "3"]
+    options = ["--out", "cap.jsonl", "--preset", "small", "--models", "digits-mlp", "--seed", "3"]
+    options += ["--clients", "12", "--campaigns", "6"]
     done(querywatch("simulate", *options, folder=folder, environment={}))
     return folder / "cap.jsonl"
 
