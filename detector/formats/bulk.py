@@ -83,8 +83,7 @@ class _Parted(NamedTuple):
 
 def read(records: Records, limits: LimitSettings, keys: ClientKeys) -> tuple[EventBatch, I64]:
     """Return the plain records as columns, and their indexes; all others are left to the careful reader."""
-    chunks = [_part([records.values[i] or b"" for i in chunk], chunk) for chunk in _chunks(records.values, limits)]
-    chunks.append(_part([], []))
+    chunks = [_part(records.values, chunk, sizes) for chunk, sizes in _chunks(records.values, limits)]
     events = [event for chunk in chunks for event in chunk.events]
     vectors = Ragged.concat([chunk.vectors for chunk in chunks])
     scores = Ragged.concat([chunk.scores for chunk in chunks])
@@ -101,36 +100,30 @@ def read(records: Records, limits: LimitSettings, keys: ClientKeys) -> tuple[Eve
     return _columns(_Parted(events, vectors, scores, record), time_us, records, keys), record
 
 
-def _chunks(values: Sequence[bytes | None], limits: LimitSettings) -> Iterator[list[int]]:
-    """Cut the records that are not too large into runs of about CHUNK_BYTES."""
-    chunk: list[int] = []
-    size = 0
-    for i, value in enumerate(values):
-        if value and len(value) <= limits.max_record_bytes:
-            chunk.append(i)
-            size += len(value)
-            if size >= CHUNK_BYTES:
-                yield chunk
-                chunk, size = [], 0
-    if chunk:
-        yield chunk
+def _chunks(values: Sequence[bytes | None], limits: LimitSettings) -> Iterator[tuple[I64, I64]]:
+    """Cut the records that are not too large into runs of about CHUNK_BYTES: their indexes and their sizes."""
+    sizes = np.array([len(value) if value else 0 for value in values], np.int64)
+    fit = np.flatnonzero((sizes > 0) & (sizes <= limits.max_record_bytes))
+    run = np.cumsum(sizes[fit]) // CHUNK_BYTES
+    for chunk in np.split(fit, np.flatnonzero(np.diff(run)) + 1):
+        yield chunk, sizes[chunk]
 
 
-def _part(values: list[bytes], chunk: list[int]) -> _Parted:
+def _part(records: Sequence[bytes | None], chunk: I64, sizes: I64) -> _Parted:
+    values = [records[i] or b"" for i in chunk.tolist()]
     joined = b"\n".join([*values, bytes(PADDING)])
     text = np.frombuffer(joined, np.uint8)
     words = np.ndarray((len(text) - PADDING + 1,), np.uint64, joined, 0, (1,))
-    starts = np.zeros(len(values) + 1, np.int64)
-    np.cumsum([len(value) + 1 for value in values], out=starts[1:])
+    starts = _ends(sizes + 1)
     envelopes, widths = np.empty(len(text), np.uint8), np.empty((2, len(values)), np.int64)
-    vectors, scores = np.empty(len(text), np.float32), np.empty(len(text), np.float32)
+    vectors, scores = np.empty((2, len(text) // 2), np.float32)  # a number takes two bytes at least
     size, n_vectors, n_scores = split(text, words, starts, envelopes, vectors, scores, widths)
     plain = widths[0] >= 0
     return _Parted(
         _decode_lines(envelopes[:size].tobytes()),
         Ragged(vectors[:n_vectors], _ends(widths[0, plain])),
         Ragged(scores[:n_scores], _ends(widths[1, plain])),
-        np.array(chunk, np.int64)[plain],
+        chunk[plain],
     )
 
 

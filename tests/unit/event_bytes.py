@@ -154,9 +154,9 @@ _FIELDS = {
     "status": ["200", "0", "999", "1000", "-1", "200.0", "null", "true", '"200"'],
     "latency_ms": ["3.1", "5", "1e39", "1e400", "null", '"1"', "-2"],
     "client": [
-        '{"id":"a","kind":"api_key","ip":"1.2.3.4"}', '{"id":"b"}', "{}", "null", '{"id":""}', '{"id":7}', '{"id":[1]}',
+        '{"id":"a","kind":"api_key","ip":"1.2.3.4"}', '{"id":"b"}', "{}", "null", '{"id":""}', '{"id":[1]}', '{"id":7}',
         '{"id":"unknown","kind":"robot"}', '{"id":null,"ip":null}', '{"id":"\\"vector\\":[1]"}', '{"id":"vector"}',
-        '{"id":"scores","kind":"vector"}', '{"id":"é","kind":"unknown"}', '{"id":"{"}', '{"id":"}"}', '{"id":1,"id":"b"}',
+        '{"id":"scores","kind":"vector"}', '{"id":"é","kind":"unknown"}', '{"id":"{"}', '{"id":1,"id":"b"}',
         '{"id":"' + "x" * 256 + '"}', '{"id":"' + "x" * 257 + '"}', '{"id":"a","vector":[1]}',
     ],
     "flags": ["0", "1"],
