@@ -7,6 +7,7 @@ Every setting can be given in the file (`[kafka] topic = …`) or as a variable 
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Literal
 
@@ -129,5 +130,7 @@ def load_settings(path: Path | None = None) -> Settings:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(str(x) for x in e['loc'])}: {e['msg']}" for e in error.errors())
         raise SettingsError(f"{file} or the environment (QUERYWATCH_…): {faults}") from None
-    except ValueError as error:  # broken TOML
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise SettingsError(f"{file}: {error}") from None
+    except ValueError as error:  # a whole section in one variable
+        raise SettingsError(f"the environment: {error}; name each setting: QUERYWATCH_SECTION__NAME=…") from None

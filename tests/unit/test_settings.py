@@ -109,6 +109,12 @@ def test_a_wrong_variable_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
         load_settings()
 
 
+def test_a_section_in_one_variable_is_told_how_to_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUERYWATCH_KAFKA", "localhost:9092")
+    with pytest.raises(SettingsError, match=r'environment: .*"kafka".*QUERYWATCH_SECTION__NAME'):
+        load_settings()
+
+
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such configuration file"):
         load_settings(tmp_path / "missing.toml")
