@@ -14,19 +14,14 @@ help: ## what there is
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than Python 3.11: make PYTHON=python3.12 …" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "Setting up $(VENV) with the packages of requirements.lock: once, a few minutes"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## simulate traffic with attacks, replay it, read the alerts
-	@mkdir -p demo
-	$(BIN)/querywatch simulate --out demo/capture.jsonl.gz
-	$(BIN)/querywatch replay demo/capture.jsonl.gz
-	$(BIN)/querywatch alerts list --replay --limit 10
-	@id=$$($(BIN)/querywatch alerts list --replay --limit 1 --json | \
-		$(BIN)/python -c 'import json,sys; print(json.loads(sys.stdin.readline())["querywatch"]["alert_id"][:8])') && \
-		echo && $(BIN)/querywatch alerts show --replay $$id
+demo: $(READY) ## simulate traffic with an attack, replay it, read the alerts
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh deploy/demo.sh
 
 check: $(READY) ## style, types, import directions and the fast tests
 	$(BIN)/ruff check
@@ -39,7 +34,7 @@ test: $(READY) ## all tests, with real Kafka and Elasticsearch
 	$(BIN)/pytest -q
 
 bench: $(READY) ## speed, measured on this machine
-	$(BIN)/python -m pytest -q -s tests/benchmarks
+	@$(BIN)/python -m tests.benchmarks
 
 servers: $(READY) ## a real Kafka and Elasticsearch until Ctrl-C
 	@$(BIN)/python -m tests.servers
