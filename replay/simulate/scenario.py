@@ -145,7 +145,8 @@ def _attack_jobs(
         order += not plain
         begin = float(rng.uniform(0.1, 0.3 if evasion.pace == "slow" else 0.7) * horizon)
         snap = bool(rng.random() < 0.3) and bool((data[model].step > 0).any())
-        jobs.append(Job(first + i, attack.name, True, (model,), begin, horizon, attack.budget, evasion, snap))
+        budget = max(60, round(attack.budget * float(np.exp(np.clip(rng.normal(0, 0.4), -1, 1)))))
+        jobs.append(Job(first + i, attack.name, True, (model,), begin, horizon, budget, evasion, snap))
     return jobs
 
 

@@ -68,12 +68,10 @@ def _with(know: Knowledge, rows: I64, values: F64) -> F64:
 
 
 def _guess(know: Knowledge, scores: F64) -> Guessed:
-    """Weigh how well each value explains the outcome with how common it is among public records of that outcome."""
+    """Weigh how well each value explains the outcome with how common it is among public records."""
     values, out = _values(know), np.full(len(know.subjects.y), np.nan)
-    for i, row in enumerate(scores):
-        like = know.public.x[know.public.y == know.subjects.y[i], know.sensitive]
-        prior = np.array([np.isclose(like, value).mean() + 0.05 for value in values])
-        out[i] = values[(prior * (row + 1e-3)).argmax()]
+    prior = np.array([np.isclose(know.public.x[:, know.sensitive], value).mean() for value in values])
+    out[: len(scores)] = values[(prior * (scores + 1e-3)).argmax(1)]
     return Guessed(out)
 
 
