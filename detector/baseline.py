@@ -1,6 +1,6 @@
 """What benign traffic of each model looks like: learned slowly, used frozen.
 
-A model's first events wait until its reference is there: 256 fresh rows with at most 32 of one client, or 10 minutes
+A model's first events wait until its reference is there: 256 fresh rows with at most 16 of one client, or 10 minutes
 of event time, or 2,048 events. Then they are judged in order, like all that follow. Centre and scale of the sketch stay
 for the life of the model version; rows and rates move on at the end of each epoch (an hour of event time): a quarter of
 the rows is replaced by rows of unsuspicious clients, at most 16 of one client, picked by a keyed hash so that nobody
@@ -20,15 +20,16 @@ from river import stats
 
 from detector.alerts import rfc3339
 from detector.detectors import References, View
-from detector.events import F32, F64, I16, I32, I64, U8, EventBatch, InputLevel, ModelRef
+from detector.events import F32, F64, I16, I32, I64, U8, U64, EventBatch, InputLevel, ModelRef
 from detector.sketch import DIMENSIONS, UNITS, adopt, project, robust_scale, sign_matrix
 
 ROWS = 256
-PER_CLIENT_FIRST, PER_CLIENT = 32, 16
-WAIT_EVENTS, WAIT_US, WAIT_ROWS = 2048, 600_000_000, 64
+PER_CLIENT = 16  # rows of one client at most
+WAIT_EVENTS, WAIT_US, WAIT_ROWS = 2048, 600_000_000, 32
 WAIT_NUMBERS = 16_000_000  # floats of all waiting events together
 EPOCH_US = 3_600_000_000
 LEAST_ROWS = 8
+TRIM = 0.08  # of the rows; the tests of novelty bet against 30 %, so losing honest outsiders does not matter
 TRUSTED = 0.5  # log10 e-value up to which a client's rows may enter the reference
 MINUTE_PRIOR = (np.log1p(10.0), 1.5)  # until clients have been seen: ten queries a minute, two thirds within 2 and 50
 
@@ -84,8 +85,10 @@ class Baselines:
             q95=np.ones(models),
             classes=np.full(models, 2, np.int64),
             probability=np.ones(models, np.uint8),
+            radius=np.ones(models),
             near_rate=np.zeros(models),
             rows=np.zeros((models, DIMENSIONS, ROWS), np.int16),
+            owners=np.zeros((models, ROWS), np.uint64),
             row_count=np.zeros(models, np.int64),
             mean=np.zeros((models, DIMENSIONS)),
             width=np.zeros(models, np.int64),
@@ -144,7 +147,7 @@ class Baselines:
         waiting.events += 1
         waiting.numbers += int(batch.input.offsets[i + 1] - batch.input.offsets[i])
         client, digest = int(batch.client_key[i]), int(batch.input_digest[i])
-        if usable_row(batch, i) and digest not in waiting.digests and waiting.per_client[client] < PER_CLIENT_FIRST:
+        if usable_row(batch, i) and digest not in waiting.digests and waiting.per_client[client] < PER_CLIENT:
             waiting.digests.add(digest)
             waiting.per_client[client] += 1
             waiting.rows += 1
@@ -177,7 +180,7 @@ class Baselines:
             rows = rows[(levels == level) & (widths == width)][:ROWS]
             self.spaces[m] = _space(batch, rows, int(level), int(width))
             sketch, _ = self.sketch(batch, np.full(len(batch), m, np.int32))
-            self._describe(m, sketch[rows])
+            self._describe(m, sketch[rows], batch.client_key[rows])
             self.scales.width[m] = width
         self._answers(m, batch)
         return batch
@@ -189,18 +192,29 @@ class Baselines:
         values = batch.scores.values[batch.scores.offsets[0] : batch.scores.offsets[-1]]
         self.scales.probability[m] = bool((values >= -1e-6).all() and (values <= 1 + 1e-6).all())
 
-    def _describe(self, m: int, rows: I16) -> None:
-        """Compute scales and rates of a model from benign rows [n, 32]."""
+    def _describe(self, m: int, rows: I16, owners: U64) -> None:
+        """Compute scales and rates of a model from rows [n, 32] of the clients `owners` [n].
+
+        The TRIM of the rows that are farthest from every other client's are left out first: a client alone with its
+        kind of inputs does not shape what counts as benign.
+        """
+        gaps = _gaps(rows)
+        strangers = np.where(owners[:, None] == owners[None, :], np.inf, gaps).min(axis=1)
+        if np.isfinite(strangers).all():
+            kept = np.flatnonzero(strangers <= np.quantile(strangers, 1.0 - TRIM))
+            rows, owners, gaps, strangers = rows[kept], owners[kept], gaps[np.ix_(kept, kept)], strangers[kept]
+        else:  # one client alone: its own rows have to do
+            strangers = gaps.min(axis=1)
         n = len(rows)
         s = self.scales
-        gaps = _gaps(rows)
         s.rows[m, :, :n] = rows.T
+        s.owners[m, :n] = owners
         s.row_count[m] = n
         s.mean[m] = rows.mean(axis=0)
-        nearest = gaps.min(axis=1)
         some = gaps[:64, :64].min(axis=1)
         s.r0[m] = max(float(np.median(some)), 1.0)
-        s.q95[m] = max(float(np.quantile(nearest, 0.95)), 1.0)
+        s.q95[m] = max(float(np.quantile(strangers, 0.95)), 1.0)
+        s.radius[m] = float(np.median(np.sqrt(((rows - s.mean[m]) ** 2).sum(axis=1))))
         s.near_rate[m] = float((gaps[:128, :128].min(axis=1) < 0.3 * s.r0[m]).mean())
         changed = (np.abs(rows[:, None, :] - rows[None, :, :].astype(np.int32)) > 0).sum(axis=2)
         s.coordinate_rate[m] = float((changed == 1).any(axis=1).mean())
@@ -264,11 +278,13 @@ class Baselines:
                 self.scales.minute_sd[m] = max(float(np.sqrt(learning.minutes.get())), 0.5)
                 self.names[m] = name
             count = int(self.scales.row_count[m])
-            new = [row for _, row in sorted(zip(learning.hashes, learning.rows, strict=True), key=lambda x: x[0])]
-            new = new[: ROWS // 4]
+            candidates = zip(learning.hashes, learning.clients, learning.rows, strict=True)
+            new = sorted(candidates, key=lambda candidate: candidate[0])[: ROWS // 4]
             if m in self.spaces and len(new) >= LEAST_ROWS:
-                old = self.scales.rows[m, :, :count].T
-                self._describe(m, np.concatenate([old[max(0, count + len(new) - ROWS) :], np.array(new)]))
+                first = max(0, count + len(new) - ROWS)  # the oldest rows make room
+                rows = np.concatenate([self.scales.rows[m, :, first:count].T, np.array([row for _, _, row in new])])
+                fresh = np.array([owner for _, owner, _ in new], np.uint64)
+                self._describe(m, rows, np.concatenate([self.scales.owners[m, first:count], fresh]))
                 self.names[m] = name
             self.learning[m] = Learning(minutes=learning.minutes)
 
@@ -279,13 +295,13 @@ def usable_row(batch: EventBatch, i: int) -> bool:
 
 
 def _first_rows(batch: EventBatch) -> I64:
-    """Return the distinct usable rows, at most 32 of one client."""
+    """Return the distinct usable rows, at most 16 of one client."""
     seen: set[int] = set()
     per_client: Counter[int] = Counter()
     rows = []
     for i in range(len(batch)):
         client, digest = int(batch.client_key[i]), int(batch.input_digest[i])
-        if usable_row(batch, i) and digest not in seen and per_client[client] < PER_CLIENT_FIRST:
+        if usable_row(batch, i) and digest not in seen and per_client[client] < PER_CLIENT:
             seen.add(digest)
             per_client[client] += 1
             rows.append(i)

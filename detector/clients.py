@@ -105,11 +105,9 @@ class Clients:
         """Return everything known of one partition's clients as arrays by name."""
         slots = np.flatnonzero((self.table.key != 0) & (self.table.partition == partition))
         out = {f"client.{name}": getattr(self.table, name)[slots] for name in ("key", "touched", "suspicion")}
-        out |= {
-            "client.slot": slots,
-            "client.door": self.table.door.copy(),
-            "client.scalars": self.table.scalars.copy(),
-        }
+        scalars = self.table.scalars.copy()
+        scalars[CHUNK] = 0  # depends on where batches were cut; numbers of chunks mean something within one run only
+        out |= {"client.slot": slots, "client.door": self.table.door.copy(), "client.scalars": scalars}
         for name, array in self._arrays():
             out[f"state.{name}"] = array[slots]
         return out

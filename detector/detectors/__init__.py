@@ -79,11 +79,13 @@ class References(NamedTuple):
     """What the kernels need of every model's benign reference, one row a model."""
 
     r0: F64  # [m] median nearest-neighbour distance among 64 benign rows, sketch units
-    q95: F64  # [m] 95 % quantile of leave-one-out nearest-neighbour distances, sketch units
+    q95: F64  # [m] 95 % quantile of the distances of benign rows to the nearest of another client, sketch units
     classes: I64  # [m] number of classes answered, 2..16 (more are followed as they come up)
     probability: U8  # [m] 1 where scores lie in 0..1
+    radius: F64  # [m] median distance of benign rows from their mean, sketch units
     near_rate: F64  # [m] share of benign rows with another within 0.3 r0 among 128
     rows: I16  # [m, 32, 256] benign rows as sketches, one a column
+    owners: U64  # [m, 256] client keys of the rows
     row_count: I64  # [m]
     mean: F64  # [m, 32] mean of the benign rows
     width: I64  # [m] features of the input, 0 where unknown

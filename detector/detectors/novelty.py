@@ -1,8 +1,8 @@
 """Novelty: fresh queries unlike anything benign clients ask this model.
 
 A query is far when its nearest benign row is further than 95 % of benign rows are from each other, both as it is and
-after taking away the client's own mean shift (so that drift and another sensor do not count), and it is not merely near
-an own earlier query. Null: at most 30 % of such queries are far.
+after taking away the client's own mean shift (so that drift and another sensor do not count; up to twice the radius of
+benign rows), and it is not merely near an own earlier query. Null: at most 30 % of such queries are far.
 Sees: random, synthetic and out-of-distribution queries (inversion from noise, data-free extraction). Cannot see:
 genuine records. Fooled by: corrupted inputs, a new domain, LIME, synthetic load: never a verdict alone.
 """
@@ -22,6 +22,8 @@ from detector.sketch import DIMENSIONS
 
 BETS = np.array([0.45, 0.65, 0.9])
 MEMORY = 1 / 64  # weight of the newest query in the client's mean
+OWN = 0.8  # queries that keep this distance (r0) from each other are no sensor's
+SHIFT = 2.0  # shifts of the mean up to this many benign radii are harmless
 SHARE = 1 / 32  # weight of the newest query in the running share
 
 
@@ -90,17 +92,26 @@ def _observe(
         nearest = _nearest(scales.rows[m], scales.row_count[m], x, squared)
         far = nearest > scales.q95[m]
         own = joined[i] * scales.r0[m]
-        if far:
-            for k in range(DIMENSIONS):
-                x[k] -= np.float32(state.mean[c, k] - scales.mean[m, k])
+        if far and _take_shift(c, m, x, scales, state):
             shifted = _nearest(scales.rows[m], scales.row_count[m], x, squared)
             far = shifted > scales.q95[m]
             nearest = min(nearest, shifted)
         state.share[c] += SHARE * (far - state.share[c])
         out.share[i] = state.share[c]
-        if np.isnan(own) or own >= 0.9 * nearest:
+        if np.isnan(own) or own >= min(0.9 * nearest, OWN * scales.r0[m]):
             out.far[i] = bernoulli(state.wealth[c], state.clock[c], far, 0.3, BETS)
             state.clock[c] += 1
+
+
+@kernel
+def _take_shift(c: int, m: int, x: F32, scales: References, state: NoveltyState) -> bool:
+    """Take the client's mean shift away from a query; false where it is too large for a tenant of its own."""
+    total = 0.0
+    for k in range(DIMENSIONS):
+        shift = state.mean[c, k] - scales.mean[m, k]
+        total += shift * shift
+        x[k] -= np.float32(shift)
+    return bool(total <= (SHIFT * scales.radius[m]) ** 2)
 
 
 @kernel
