@@ -115,7 +115,9 @@ def digest(*parts: str) -> str:
 
 def rfc3339(time_us: int) -> str:
     """Format microseconds since 1970 as RFC 3339 UTC."""
-    return datetime.fromtimestamp(time_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{time_us % 1_000_000:06d}Z"
+    return (
+        datetime.fromtimestamp(time_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{time_us % 1_000_000:06d}Z"
+    )
 
 
 def document(alert: Alert, engine: Engine) -> Document:

@@ -49,12 +49,30 @@ class Waiting:
     """A model's first events, kept until the reference can be made."""
 
     parts: list[EventBatch] = field(default_factory=list)
+    order: list[int] = field(default_factory=list)  # number of arrival of each row of the parts
     events: int = 0
     numbers: int = 0
     first_us: int = 0
     digests: set[int] = field(default_factory=set)
     per_client: Counter[int] = field(default_factory=Counter)
     rows: int = 0
+
+    def batch(self) -> EventBatch:
+        """Return the events as they came, also where partitions were taken over one after the other."""
+        return EventBatch.concat(self.parts).take(np.argsort(self.order, kind="stable"))
+
+    def count(self, batch: EventBatch, i: int, number: int) -> None:
+        """Count row i, which came as that number."""
+        if not self.events:
+            self.first_us = int(batch.time_us[i])
+        self.order.append(number)
+        self.events += 1
+        self.numbers += int(batch.input.offsets[i + 1] - batch.input.offsets[i])
+        client, digest = int(batch.client_key[i]), int(batch.input_digest[i])
+        if usable_row(batch, i) and digest not in self.digests and self.per_client[client] < PER_CLIENT:
+            self.digests.add(digest)
+            self.per_client[client] += 1
+            self.rows += 1
 
 
 @dataclass(slots=True)
@@ -102,7 +120,7 @@ class Baselines:
     def admit(self, batch: EventBatch) -> Iterator[EventBatch]:
         """Yield the rows whose models have a reference, in order; a model's waiting rows come when it gets one."""
         for ref in [ref for ref in self.waiting if ref in self.known]:  # came with a partition taken over
-            yield EventBatch.concat(self.waiting.pop(ref).parts)
+            yield self.waiting.pop(ref).batch()
         new = [m for m, ref in enumerate(batch.models) if ref not in self.known]
         held = np.flatnonzero(np.isin(batch.model, new)) if new else np.empty(0, np.int64)
         start = 0
@@ -128,7 +146,7 @@ class Baselines:
     def flush(self) -> Iterator[EventBatch]:
         """Yield what still waits, judged by what there is: the end of a finite stream."""
         for ref in list(self.waiting):
-            yield EventBatch.concat(self.waiting.pop(ref).parts) if ref in self.known else self._open(ref)
+            yield self.waiting.pop(ref).batch() if ref in self.known else self._open(ref)
 
     def _cut(self, batch: EventBatch, start: int, stop: int, ready: set[int]) -> Iterator[EventBatch]:
         part = batch.slice(start, stop)
@@ -143,32 +161,35 @@ class Baselines:
         if len(self.known) + len(self.waiting) >= self.capacity and ref not in self.waiting:
             self.overflow += 1
             return False
-        waiting = self.waiting.setdefault(ref, Waiting(first_us=int(batch.time_us[i])))
-        waiting.events += 1
-        waiting.numbers += int(batch.input.offsets[i + 1] - batch.input.offsets[i])
-        client, digest = int(batch.client_key[i]), int(batch.input_digest[i])
-        if usable_row(batch, i) and digest not in waiting.digests and waiting.per_client[client] < PER_CLIENT:
-            waiting.digests.add(digest)
-            waiting.per_client[client] += 1
-            waiting.rows += 1
+        waiting = self.waiting.setdefault(ref, Waiting())
+        waiting.count(batch, i, waiting.order[-1] + 1 if waiting.order else 0)
         late = int(batch.time_us[i]) - waiting.first_us >= WAIT_US and waiting.rows >= WAIT_ROWS
         full = sum(w.numbers for w in self.waiting.values()) > WAIT_NUMBERS
         return waiting.rows >= ROWS or waiting.events >= WAIT_EVENTS or late or full
 
-    def resume(self, ref: ModelRef, batch: EventBatch) -> None:
-        """Let rows wait again that waited when a checkpoint was made."""
-        for i in range(len(batch)):
-            self._wait(ref, batch, i)
-        self.waiting[ref].parts.append(batch)
+    def resume(self, ref: ModelRef, batch: EventBatch, order: list[int]) -> None:
+        """Let rows wait again that waited when a checkpoint was made; `order` numbers them as they had come."""
+        if ref not in self.waiting and ref not in self.known and len(self.known) + len(self.waiting) >= self.capacity:
+            self.overflow += len(batch)
+            return
+        held = self.waiting.pop(ref, None)
+        if held is not None:
+            batch, order = EventBatch.concat([held.batch(), batch]), sorted(held.order) + order
+        batch = batch.take(np.argsort(order, kind="stable"))
+        waiting = self.waiting[ref] = Waiting(parts=[batch])
+        for i, number in enumerate(sorted(order)):
+            waiting.count(batch, i, number)
 
     def _keep(self, ref: ModelRef, batch: EventBatch, rows: list[int]) -> None:
         if ref in self.waiting:
-            self.waiting[ref].parts.append(batch.take(np.array(rows, np.int64)))
+            part = batch.take(np.array(rows, np.int64))
+            part.models, part.model = [ref], np.zeros(len(part), np.int32)
+            self.waiting[ref].parts.append(part)
 
     def _open(self, ref: ModelRef) -> EventBatch:
         """Make the reference of a model from its waiting events, and return them."""
         waiting = self.waiting.pop(ref)
-        batch = EventBatch.concat(waiting.parts)
+        batch = waiting.batch()
         m = self.known[ref] = len(self.known)
         self.learning[m] = Learning()
         self.names[m] = f"first {waiting.rows} rows"
@@ -321,7 +342,7 @@ def _gaps(rows: I16) -> F64:
     square = (x * x).sum(axis=1)
     gaps = np.sqrt(np.maximum(square[:, None] + square[None, :] - 2 * (x @ x.T), 0).astype(np.float64))
     np.fill_diagonal(gaps, np.inf)
-    return gaps
+    return np.asarray(gaps, np.float64)
 
 
 def _limit(learning: Learning) -> int:

@@ -36,7 +36,7 @@ class BaselineState(msgspec.Struct):
     epoch: int
     overflow: int
     models: list[ModelState]
-    waiting: list[tuple[str, str, Plain]]
+    waiting: list[tuple[str, str, Plain, list[int]]]  # the last: number of arrival of each row
 
 
 def export(baselines: Baselines, partition: int) -> U8:
@@ -44,10 +44,10 @@ def export(baselines: Baselines, partition: int) -> U8:
     models = [_model(baselines, ref, m) for ref, m in baselines.known.items()]
     waiting = []
     for ref, held in baselines.waiting.items():
-        batch = EventBatch.concat(held.parts) if held.parts else None
-        rows = np.flatnonzero(batch.partition == partition) if batch is not None else np.empty(0, np.int64)
-        if batch is not None and len(rows):
-            waiting.append((ref.name, ref.version, _plain(batch.take(rows))))
+        batch, order = held.batch(), sorted(held.order)
+        rows = np.flatnonzero(batch.partition == partition)
+        if len(rows):
+            waiting.append((ref.name, ref.version, _plain(batch.take(rows)), [order[i] for i in rows.tolist()]))
     state = BaselineState(baselines.epoch, baselines.overflow, models, waiting)
     return np.frombuffer(msgspec.msgpack.encode(state), np.uint8)
 
@@ -61,18 +61,18 @@ def restore(baselines: Baselines, data: U8) -> None:
         ref = ModelRef(model.name, model.version)
         if ref not in baselines.known and len(baselines.known) < baselines.capacity:
             _adopt(baselines, ref, model)
-    for name, version, columns in state.waiting:
-        baselines.resume(ModelRef(name, version), _batch(columns))
+    for name, version, columns, order in state.waiting:
+        baselines.resume(ModelRef(name, version), _batch(columns), order)
 
 
 def drop(baselines: Baselines, partition: int) -> None:
     """Forget the waiting events of a partition that another worker has taken over."""
     for ref, held in list(baselines.waiting.items()):
-        batch = EventBatch.concat(held.parts)
+        batch, order = held.batch(), sorted(held.order)
         rows = np.flatnonzero(batch.partition != partition)
         del baselines.waiting[ref]
         if len(rows):
-            baselines.resume(ref, batch.take(rows))
+            baselines.resume(ref, batch.take(rows), [order[i] for i in rows.tolist()])
 
 
 def _model(baselines: Baselines, ref: ModelRef, m: int) -> ModelState:

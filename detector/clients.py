@@ -31,7 +31,7 @@ class Table(NamedTuple):
     touched: U8  # [slots] came since the hand passed
     chunk: I64  # [slots] number of the last chunk in which it came
     suspicion: F32  # [slots] the greatest log10 e-value of the last chunk; ≥ SUSPICIOUS protects
-    index: I32  # [2^k] open addressing: slot + 1, 0 = empty
+    places: I32  # [2^k] open addressing: slot + 1, 0 = empty
     free: I32  # [slots] stack of free slots
     door: U8  # [4, 2^16] how often unknown keys came
     scalars: I64  # [5] see below
@@ -54,7 +54,7 @@ class Clients:
             touched=np.zeros(capacity, np.uint8),
             chunk=np.zeros(capacity, np.int64),
             suspicion=np.zeros(capacity, np.float32),
-            index=np.zeros(size, np.int32),
+            places=np.zeros(size, np.int32),
             free=np.arange(capacity, dtype=np.int32)[::-1].copy(),
             door=np.zeros((DOOR_ROWS, 1 << DOOR_BITS), np.uint8),
             scalars=np.array([capacity, 0, 0, 0, 0], np.int64),
@@ -153,9 +153,9 @@ class Clients:
         free = np.flatnonzero(self.table.key == 0)[::-1]
         self.table.free[: len(free)] = free
         self.table.scalars[FREE] = len(free)
-        self.table.index[:] = 0
+        self.table.places[:] = 0
         for slot in taken:
-            _insert(self.table, slot)
+            _insert(self.table, int(slot))
 
 
 @kernel
@@ -163,7 +163,7 @@ def _assign(
     start: int, key: U64, partition: I32, admit_after: int, table: Table, slots: I64, taken: I64
 ) -> tuple[int, int]:
     """Give every row its slot, up to the row that would evict someone used in this chunk; returns (stop, new slots)."""
-    mask = np.uint64(len(table.index) - 1)
+    mask = np.uint64(len(table.places) - 1)
     new = 0
     for i in range(start, len(key)):
         slot = _find(table, key[i], mask)
@@ -187,47 +187,47 @@ def _assign(
 
 
 @kernel
-def _find(table: Table, key: int, mask: int) -> int:
-    place = np.uint64(key) & np.uint64(mask)
-    while table.index[place]:
-        slot = table.index[place] - 1
+def _find(table: Table, key: np.uint64, mask: np.uint64) -> int:
+    place = key & mask
+    while table.places[place]:
+        slot = int(table.places[place]) - 1
         if table.key[slot] == key:
             return slot
-        place = (place + np.uint64(1)) & np.uint64(mask)
+        place = (place + np.uint64(1)) & mask
     return -1
 
 
 @kernel
 def _insert(table: Table, slot: int) -> None:
-    mask = np.uint64(len(table.index) - 1)
+    mask = np.uint64(len(table.places) - 1)
     place = table.key[slot] & mask
-    while table.index[place]:
+    while table.places[place]:
         place = (place + np.uint64(1)) & mask
-    table.index[place] = slot + 1
+    table.places[place] = slot + 1
 
 
 @kernel
 def _remove(table: Table, slot: int) -> None:
     """Take a slot out of the index and close the gap (backward shift)."""
-    mask = np.uint64(len(table.index) - 1)
+    mask = np.uint64(len(table.places) - 1)
     hole = table.key[slot] & mask
-    while table.index[hole] != slot + 1:
+    while table.places[hole] != slot + 1:
         hole = (hole + np.uint64(1)) & mask
     place = hole
     while True:
         place = (place + np.uint64(1)) & mask
-        if table.index[place] == 0:
+        if table.places[place] == 0:
             break
-        home = table.key[table.index[place] - 1] & mask
+        home = table.key[table.places[place] - 1] & mask
         if ((place - home) & mask) >= ((place - hole) & mask):
-            table.index[hole] = table.index[place]
+            table.places[hole] = table.places[place]
             hole = place
-    table.index[hole] = 0
+    table.places[hole] = 0
     table.key[slot] = 0
 
 
 @kernel
-def _admit(table: Table, key: int, admit_after: int) -> int:
+def _admit(table: Table, key: np.uint64, admit_after: int) -> int:
     """Return a slot for a new client, −1 to turn it away, −2 where the chunk has to end first."""
     capacity = len(table.key)
     free = table.scalars[FREE]
@@ -236,9 +236,9 @@ def _admit(table: Table, key: int, admit_after: int) -> int:
         return -1
     if free > 0:
         table.scalars[FREE] -= 1
-        return table.free[free - 1]
+        return int(table.free[free - 1])
     for step in range(3 * capacity):
-        slot = table.scalars[HAND]
+        slot = int(table.scalars[HAND])
         if table.touched[slot]:
             table.touched[slot] = 0
         elif table.chunk[slot] == table.scalars[CHUNK]:
@@ -253,13 +253,12 @@ def _admit(table: Table, key: int, admit_after: int) -> int:
 
 
 @kernel
-def _knock(door: U8, key: int, count: bool) -> int:
+def _knock(door: U8, key: np.uint64, count: bool) -> int:
     """Estimate how often a key came (count-min), adding one where asked."""
     least = 255
-    h = np.uint64(key)
     for row in range(DOOR_ROWS):
-        place = (h >> np.uint64(row * DOOR_BITS)) & np.uint64((1 << DOOR_BITS) - 1)
+        place = (key >> np.uint64(row * DOOR_BITS)) & np.uint64((1 << DOOR_BITS) - 1)
         if count and door[row, place] < 255:
             door[row, place] += 1
-        least = min(least, door[row, place])
+        least = min(least, int(door[row, place]))
     return least

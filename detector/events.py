@@ -157,7 +157,9 @@ class EventBatch:
     scores: Ragged  # [n] rows: a score for every class where the level is SCORES, else empty
     confidence: F32  # [n] top-1 confidence, NaN where unknown
     label: list[str]  # [n] the answered class as text, "" where unknown
-    label_key: I64  # [n] the class as a number: the integer itself, a hash of the text, or the arg-max of scores; -1 = none
+    label_key: (
+        I64  # [n] the class as a number: the integer itself, a hash of the text, or the arg-max of scores; -1 = none
+    )
     flags: U16  # [n] Flag bits
 
     def __len__(self) -> int:

@@ -111,7 +111,14 @@ def observe(
         partners=np.zeros(n, np.int32),
     )
     _observe(
-        sketch, digest, time_us, slot, scales.r0[reference], scales.width[reference] <= DIMENSIONS, state, geometry
+        sketch,
+        digest,
+        time_us,
+        slot,
+        scales.r0[reference],
+        (scales.width[reference] <= DIMENSIONS).astype(np.uint8),
+        state,
+        geometry,
     )
     return geometry
 
@@ -252,11 +259,11 @@ def _turn(at: I16, x: I16, before: F32) -> float:
     """Return the cosine between the step at → x and the step before; NaN where one of them has no length."""
     dot, here, there = 0.0, 0.0, 0.0
     for k in range(DIMENSIONS):
-        gap = np.float32(x[k]) - np.float32(at[k])
-        dot += gap * before[k]
+        gap = float(x[k]) - float(at[k])
+        dot += gap * float(before[k])
         here += gap * gap
-        there += before[k] * before[k]
-    return dot / np.sqrt(here * there) if here > 0.0 and there > 0.0 else np.nan
+        there += float(before[k]) * float(before[k])
+    return float(dot / np.sqrt(here * there)) if here > 0.0 and there > 0.0 else np.nan
 
 
 @kernel

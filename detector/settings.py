@@ -116,7 +116,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(path: Path | None = None) -> Settings:
-    """Read `path`, else $QUERYWATCH_CONFIG, else ./querywatch.toml where it exists; SettingsError names what is wrong."""
+    """Read `path`, else $QUERYWATCH_CONFIG, else ./querywatch.toml; SettingsError names what is wrong."""
     named = path or (Path(os.environ["QUERYWATCH_CONFIG"]) if "QUERYWATCH_CONFIG" in os.environ else None)
     if named is not None and not named.is_file():
         raise SettingsError(f"{named}: no such configuration file")

@@ -12,7 +12,7 @@ from detector.stores import AlertStore
 
 if TYPE_CHECKING:  # imported when called: a listing of alerts needs neither numba nor river
     from detector.events import Decoded, Records
-    from detector.pipeline import Pipeline
+    from detector.pipeline import Pipeline, Watch
     from detector.rules import Ruleset
     from detector.service import Service
 
@@ -42,17 +42,17 @@ def decoder(settings: Settings) -> Callable[[Records], Decoded]:
 
 
 def rules_of(settings: Settings, folder: Path | None = None) -> Ruleset:
-    """Read the rules that the settings or the caller name, checked against the detectors; RulesError lists all faults."""
+    """Read the rules that the caller or the settings name; RulesError lists all faults."""
     from detector.rules import catalogue, default_folder, load_rules  # noqa: PLC0415
 
     return load_rules(folder or settings.rules or default_folder(), catalogue())
 
 
-def build_pipeline(settings: Settings, ruleset: Ruleset) -> Pipeline:
-    """Return all of detection, for the live service and for replays alike."""
+def build_pipeline(settings: Settings, ruleset: Ruleset, watch: Watch | None = None) -> Pipeline:
+    """Return all of detection, for the live service and for replays alike; `watch` sees every chunk's signals."""
     from detector.pipeline import Pipeline  # noqa: PLC0415
 
-    return Pipeline(ruleset, settings.limits, settings.secret.get_secret_value().encode())
+    return Pipeline(ruleset, settings.limits, settings.secret.get_secret_value().encode(), watch=watch)
 
 
 def build_service(settings: Settings, ruleset: Ruleset, store: AlertStore, *, until_end: bool = False) -> Service:

@@ -1,8 +1,7 @@
-"""Replay: captured records through the live pipeline, into a file or the replay stream of the store; nobody is notified."""
+"""Replay: captured records through the live pipeline, into a file or the replay stream of the store."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,14 +11,15 @@ from threading import Event
 from typing import IO
 
 import orjson
-from detector.sources.capture import CaptureSource
 
 from detector.alerts import SEVERITIES, Document
 from detector.deadletters import CountedOnly, DeadLetters
+from detector.events import Records
 from detector.outbox import Counters, Sink
 from detector.pipeline import Pipeline
 from detector.service import Service, ServiceConfig
 from detector.settings import Settings
+from detector.sources.capture import CaptureSource
 from detector.sources.whole import Whole
 from detector.stores import Written
 from detector.wiring import decoder
@@ -123,10 +123,9 @@ class _Watched:
         self.commit = source.commit
         self.close = source.close
 
-    def poll(self, max_records: int, timeout_s: float):  # type: ignore[no-untyped-def]
+    def poll(self, max_records: int, timeout_s: float) -> Records | None:
         """Poll, then report."""
         records = self._source.poll(max_records, timeout_s)
         if self._progress is not None:
-            with contextlib.suppress(OSError):
-                self._progress(self._source.bytes_read, self._source.bytes_total)
+            self._progress(self._source.bytes_read, self._source.bytes_total)
         return records

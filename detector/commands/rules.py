@@ -58,7 +58,7 @@ def show(rule: str, rules: Folder = None, json: AsJson = False) -> None:
 @app.command()
 def check(rules: Folder = None, json: AsJson = False, today: Day = "") -> None:
     """Check every rule; print all faults with file, line and column, and exit with 1 where there are any."""
-    from replay.simulate import attacks, benign  # noqa: PLC0415 - heavy; the listing commands start at once without it
+    from replay.simulate import attacks, benign
 
     day = _day(today)
     folder = _folder(rules)

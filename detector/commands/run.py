@@ -32,10 +32,10 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the counters at the end as JSON.")] = False,
 ) -> None:
     """Watch prediction events in Kafka and write alerts to the store; Ctrl-C or SIGTERM stops it cleanly."""
-    from detector.rules import RulesError  # noqa: PLC0415  (`querywatch --help` should answer at once)
-    from detector.service import UndeliveredError  # noqa: PLC0415
-    from detector.sources import SourceError  # noqa: PLC0415
-    from detector.wiring import build_service, open_store, rules_of  # noqa: PLC0415
+    from detector.rules import RulesError
+    from detector.service import UndeliveredError
+    from detector.sources import SourceError
+    from detector.wiring import build_service, open_store, rules_of
 
     settings = load_settings()
     structlog.configure(

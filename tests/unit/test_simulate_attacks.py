@@ -143,7 +143,7 @@ def test_every_family_has_attacks_and_a_technique() -> None:
 
 
 def test_every_attack_and_module_names_its_paper() -> None:
-    import importlib
+    import importlib  # noqa: PLC0415
 
     for attack in attacks.catalogue().values():
         module = importlib.import_module(attack.run.__module__)

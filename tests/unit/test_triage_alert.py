@@ -35,7 +35,7 @@ def alerts_of(folder: Path, text: str = RULE, client: str = "key-1") -> list[Ale
     batch = batch_of([START + i for i in range(4)], client=[client] * 4, start=100)
     triage = Triage(ruleset)
     found = triage.observe(batch, np.zeros(4, np.int64), signals, triage.state(1))
-    context = Context(START - 5, "first rows", 1.0, {"inversion.evidence": (0.1, 0.5, 1.0)})
+    context = Context(START - 5, "first rows", "3", quantiles={"inversion.evidence": (0.1, 0.5, 1.0)})
     return [build_alert(ruleset, emission, batch, signals, context) for emission in found]
 
 
