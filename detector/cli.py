@@ -24,6 +24,7 @@ from detector.stores import StoreUnavailableError
 COMMANDS = {
     "simulate": "Make a capture of benign and hostile traffic against real models.",
     "replay": "Find attacks in a capture.",
+    "evaluate": "Score detection on captures of which the truth is known.",
     "run": "Watch prediction events in Kafka and write alerts to the store.",
     "setup": "Make what the alert store needs: tables or index templates.",
     "alerts": "List and read alerts.",

@@ -1,0 +1,205 @@
+"""`querywatch evaluate`: how good is detection on captures of which the truth is known?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import structlog
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from detector.settings import load_settings
+
+if TYPE_CHECKING:
+    from replay.evaluate.compare import Difference
+
+EXAMPLES = """Examples:
+
+  querywatch evaluate capture.jsonl.zst                       the truth is in capture.truth.jsonl
+  querywatch evaluate day1.jsonl day2.jsonl --truth labels.jsonl
+  querywatch evaluate --corpus small --seed 7 --save board.json --plot curve.png
+  querywatch evaluate capture.jsonl.zst --compare board.json
+
+Exit code 0: done; 1: --compare found something worse, or records were refused; 2: wrong use."""
+
+TruthFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--truth", help="Truth of the captures: one for each, or one for all of them as one stream."),
+]
+
+
+def evaluate(
+    captures: Annotated[
+        list[Path] | None, typer.Argument(metavar="CAPTURE…", help=".jsonl, .jsonl.gz, .jsonl.zst.")
+    ] = None,
+    truth: TruthFiles = None,
+    corpus: Annotated[
+        Literal["small", "full", "benign"] | None, typer.Option(help="Simulate this preset first.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulation.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for the simulated capture.")] = Path("var/corpora"),
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes for the simulation.")] = 1,
+    half: Annotated[
+        Literal["calibration", "report", "both"],
+        typer.Option(help="Clients to score: detectors are calibrated on one half and reported on the other."),
+    ] = "report",
+    anchors: Annotated[
+        bool, typer.Option("--anchors/--no-anchors", help="Also run PRADA, Blacklight, neighbours, volume.")
+    ] = True,
+    rules: Annotated[Path | None, typer.Option(help="Folder of rules; default: the shipped ones.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the scoreboard.")] = None,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="OLD.json", help="Show what got better and worse since.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the operating curve.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scoreboard as JSON.")] = False,
+) -> None:
+    """Score detection on captures whose truth is known, next to published detectors on the same captures."""
+    from detector.rules import RulesError
+    from detector.sources.capture import CaptureError
+    from detector.wiring import rules_of
+    from replay.evaluate.board import cases
+    from replay.evaluate.board import evaluate as run
+    from replay.evaluate.stream import UnknownClientsError
+    from replay.evaluate.truth import TruthError
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    old = _prepared(save, compare, plot)
+    settings = load_settings()
+    files = list(captures or [])
+    if bool(files) == bool(corpus):
+        _fail("give either captures or --corpus")
+    console = Console(stderr=True)
+    try:
+        ruleset = rules_of(settings, rules)
+        if corpus:
+            files = [_simulated(corpus, seed, out, workers, console)]
+        all_cases = cases(files, truth or [])
+        with _progress(console) as progress:
+            board = run(all_cases, settings, ruleset, half=half, with_anchors=anchors, progress=progress)
+    except (RulesError, CaptureError, TruthError, UnknownClientsError) as error:
+        _fail(str(error))
+    difference = _compared(old, board)
+    _write(board, difference, save, plot, as_json)
+    if (difference is not None and difference.worse) or any(c["refused"] for c in board["captures"]):
+        raise typer.Exit(1)
+
+
+evaluate.__doc__ = f"{evaluate.__doc__}\n\n\b\n{EXAMPLES}"
+
+
+def _prepared(save: Path | None, compare: Path | None, plot: Path | None) -> dict[str, Any] | None:
+    """Check before the long work what would fail after it, and return the old scoreboard."""
+    from replay.evaluate.board import SCHEMA
+    from replay.evaluate.plot import NoPlotsError, require
+
+    for option, path in (("--save", save), ("--plot", plot)):
+        if path is not None and not path.parent.is_dir():
+            _fail(f"{option}: the folder {path.parent} does not exist")
+    if plot is not None:
+        try:
+            require()
+        except NoPlotsError as error:
+            _fail(str(error))
+    if compare is None:
+        return None
+    try:
+        old = json.loads(compare.read_bytes())
+    except OSError as error:
+        _fail(f"--compare: {compare}: {error.strerror}")
+    except ValueError:
+        _fail(f"--compare: {compare} is not JSON")
+    if not isinstance(old, dict) or old.get("schema") != SCHEMA:
+        _fail(f"--compare: {compare} is no scoreboard ({SCHEMA}); make one with --save")
+    return old
+
+
+def _simulated(corpus: str, seed: int, out: Path, workers: int, console: Console) -> Path:
+    """Return the capture of a preset, made now unless it lies there already."""
+    from replay.evaluate.truth import truth_of
+    from replay.simulate.run import simulate
+    from replay.simulate.scenario import PRESETS, plan
+
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{corpus}-{seed}.jsonl.zst"
+    if path.exists() and truth_of(path).exists():
+        console.print(f"{path}: as it lies there; remove it to simulate anew", markup=False)
+        return path
+    scenario = plan(PRESETS[corpus], seed)
+    part = out / f"{corpus}-{seed}.part.jsonl.zst"
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("simulate", total=len(scenario.jobs))
+            simulate(scenario, part, lambda _: bar.advance(task), workers)
+        truth_of(part).replace(truth_of(path))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+        truth_of(part).unlink(missing_ok=True)
+    return path
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+
+        def started(what: str) -> Callable[[int, int], None]:
+            task = bar.add_task(what, total=None)
+            return lambda done, total: bar.update(task, completed=done, total=total or None)
+
+        yield started
+
+
+def _compared(old: dict[str, Any] | None, board: dict[str, Any]) -> Difference | None:
+    from replay.evaluate.compare import CompareError, compare
+
+    if old is None:
+        return None
+    try:
+        return compare(old, board)
+    except CompareError as error:
+        _fail(f"--compare: {error}")
+
+
+def _write(
+    board: dict[str, Any], difference: Difference | None, save: Path | None, plot: Path | None, as_json: bool
+) -> None:
+    from replay.evaluate.plot import plot as draw
+    from replay.evaluate.show import show, show_difference
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    if as_json:
+        shown = board | ({} if difference is None else {"compared": _as_data(difference)})
+        typer.echo(json.dumps(shown))
+    else:
+        show(board, console)
+        if difference is not None:
+            show_difference(difference, console)
+    try:
+        if save is not None:
+            part = save.with_name(f"{save.name}.part")
+            part.write_text(json.dumps(board, indent=1) + "\n")
+            part.replace(save)
+        if plot is not None:
+            draw(board, plot)
+    except OSError as error:
+        typer.echo(f"querywatch evaluate: {error.filename}: {error.strerror}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _as_data(difference: Difference) -> dict[str, Any]:
+    return {"note": difference.note, "changes": [change._asdict() for change in difference.changes]}
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"querywatch evaluate: {message}", err=True)
+    raise typer.Exit(2)

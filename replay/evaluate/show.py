@@ -1,0 +1,174 @@
+"""A scoreboard as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+
+from replay.evaluate.board import OWN
+from replay.evaluate.compare import Difference
+from replay.evaluate.score import Json
+
+_GROUPS = (
+    ("families", "family"),
+    ("kinds", "attack"),
+    ("techniques", "technique"),
+    ("evasions", "evasion"),
+    ("interfaces", "interface"),
+    ("all", "all"),
+)
+_BAR = 24
+
+
+def show(board: Json, console: Console) -> None:
+    """Print the whole scoreboard."""
+    systems, own = board["systems"], board["systems"][OWN]
+    for capture in board["captures"]:
+        console.print(f"{capture['name']}: {capture['events']:,} events, {capture['clients']:,} clients", markup=False)
+        _remarks(capture, own, console)
+    console.print(f"half: {board['half']}; campaigns detected at medium or above · median / p90 queries to the alert")
+    for name, title in _GROUPS:
+        console.print(_detection(systems, name, title))
+    console.print(_benign(systems))
+    console.print(_false_alerts(systems))
+    if own["campaigns"]["named"]["n"]:
+        named, wrong = own["campaigns"]["named"], own["campaigns"]["wrong_members"]
+        console.print(
+            f"campaigns of several clients named: {_share(named)}; wrong members among those listed: {_share(wrong)}"
+        )
+    for which in ("first", "highest"):
+        console.print(_confusion(own["confusion"][which], which))
+    console.print(_curve(own["curve"]))
+
+
+def _remarks(capture: Json, own: Json, console: Console) -> None:
+    if capture["refused"]:
+        console.print(f"  {capture['refused']:,} records refused")
+    if capture["truth_without_events"]:
+        console.print(f"  {capture['truth_without_events']:,} rows of the truth have no event in it")
+    if own["unlabelled"]["clients"]:
+        seen = own["unlabelled"]
+        console.print(f"  {seen['clients']:,} clients without truth, not scored; {seen['alarmed']:,} of them alarmed")
+
+
+def _detection(systems: Json, breakdown: str, title: str) -> Table:
+    own = systems[OWN][breakdown]
+    table = Table(title, "campaigns", *(f"{name}" for name in systems), "clients (querywatch)")
+    for group, row in own.items():
+        cells = [_found(system[breakdown].get(group)) for system in systems.values()]
+        table.add_row(group, str(row["campaigns"]["n"]), *cells, _share(row["clients"]))
+    return table
+
+
+def _found(row: Json | None) -> str:
+    if row is None or not row["campaigns"]["found"]:
+        return "0 %"
+    delay = row["queries"]
+    return f"{_percent(row['campaigns']['rate'])} · {delay['median']:,.0f} / {delay['p90']:,.0f}"
+
+
+def _benign(systems: Json) -> Table:
+    own = systems[OWN]["benign"]
+    others = [name for name in systems if name != OWN]
+    table = Table(
+        "benign kind", "clients", "queries", "medium (at most)", "high (at most)", "low", *others, title_justify="left"
+    )
+    table.title = "benign clients alarmed: querywatch at medium and at high with upper 95 % bounds, others at all"
+    for name in ("ordinary", "hard", *own["kinds"]):
+        row = _kind(systems[OWN], name)
+        cells = [_percent(_kind(systems[other], name)["medium"]["rate"]) for other in others]
+        shown = name if name in ("ordinary", "hard") else f"  {name}"
+        counts = (f"{row['medium']['n']:,}", f"{row['queries']:,}")
+        table.add_row(
+            shown, *counts, _at_most(row["medium"]), _at_most(row["high"]), _percent(row["low"]["rate"]), *cells
+        )
+    return table
+
+
+def _kind(system: Json, name: str) -> Json:
+    found: Json = system["benign"][name] if name in ("ordinary", "hard") else system["benign"]["kinds"][name]
+    return found
+
+
+def _false_alerts(systems: Json) -> Table:
+    table = Table(
+        "", *systems, title="false alerts per million benign queries (upper 95 % bound)", title_justify="left"
+    )
+    for name in ("ordinary", "hard"):
+        rows = [system["benign"][name] for system in systems.values()]
+        cells = [
+            f"{row['per_million']:,.0f} ({row['per_million_high95']:,.0f})" if row["queries"] else "–" for row in rows
+        ]
+        table.add_row(name, *cells)
+    table.add_row("events/s, one core", *(_number(system["events_per_s"]) for system in systems.values()))
+    return table
+
+
+def _confusion(confusion: Json, which: str) -> Table:
+    said = sorted({name for row in confusion["table"].values() for name in row} - {"missed"})
+    table = Table("truth", *said, "missed", title_justify="left")
+    table.title = f"family named by the {which} alert, campaigns; right: {_share(confusion['right'])}"
+    for family, row in confusion["table"].items():
+        table.add_row(family, *(str(row.get(name, "")) for name in [*said, "missed"]))
+    return table
+
+
+def _curve(rows: Iterable[Json]) -> Table:
+    table = Table("evidence ≥", "campaigns detected", "", "median queries", "hard benign alarmed", "", "ordinary")
+    table.title, table.title_justify = "operating curve", "left"
+    for row in rows:
+        table.add_row(
+            str(row["threshold"]),
+            _bar(row["campaigns"]["rate"]),
+            _percent(row["campaigns"]["rate"]),
+            _number(row["queries"]["median"]),
+            _bar(row["hard"]["rate"]),
+            _percent(row["hard"]["rate"]),
+            _percent(row["ordinary"]["rate"]),
+        )
+    return table
+
+
+def show_difference(difference: Difference, console: Console) -> None:
+    """Print what got worse, then what got better."""
+    if difference.note:
+        console.print(f"warning: {difference.note}", markup=False)
+    if not difference.changes:
+        console.print("compared: no change")
+        return
+    table = Table("", "detector", "measure", "before", "after", title="compared", title_justify="left")
+    for change in sorted(difference.changes, key=lambda change: change.better):
+        table.add_row(
+            "better" if change.better else "WORSE",
+            change.system,
+            change.measure,
+            _value(change.before),
+            _value(change.after),
+        )
+    console.print(table)
+
+
+def _share(rate: Json) -> str:
+    return f"{_percent(rate['rate'])} ({rate['found']:,} of {rate['n']:,})"
+
+
+def _at_most(rate: Json) -> str:
+    return f"{_percent(rate['rate'])} ({_percent(rate['high95'])})"
+
+
+def _percent(rate: float | None) -> str:
+    return "–" if rate is None else f"{100 * rate:.0f} %" if rate == 0 or rate >= 0.095 else f"{100 * rate:.1f} %"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def _value(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _bar(rate: float | None) -> str:
+    return "█" * round(_BAR * (rate or 0.0))

@@ -1,0 +1,159 @@
+"""The live pipeline over a capture: its alerts, and how high its evidence rose for whom.
+
+The operating curve moves one knob: every threshold of 2 or more on an e-value (log10) in the alerting rules of medium
+and above is set to the same value; lower ones and those on other signals are side conditions and stay. How high the
+knob could stand for an event to match still is the event's `strength`: the smallest of the parts of an `all`, the
+largest of those of an `any`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from detector.alerts import SEVERITIES, Document
+from detector.conditions import Condition, Every, Threshold, evaluate
+from detector.detectors import Signal, View
+from detector.events import F32, I64
+from detector.rules import Ruleset
+from detector.settings import Settings
+from detector.stores import Written
+from detector.wiring import build_pipeline
+from replay.evaluate.stream import NEVER, Progress, Stream
+from replay.run import replay
+
+MEDIUM = SEVERITIES.index("medium")
+THRESHOLDS = np.arange(1, 11)
+KNOB_FROM = 2.0
+
+
+class Alarm(NamedTuple):
+    """One alert event, or the first event of an anchor's episode."""
+
+    pairs: tuple[int, ...]  # the clients accused
+    offset: int  # of the event that completed it
+    level: int  # index into SEVERITIES
+    family: str  # "" where the detector names none
+    risk: float
+    episode: str
+    campaign: bool = False  # names its members
+
+
+class Found(NamedTuple):
+    """What one detector found in one capture."""
+
+    alarms: list[Alarm]
+    seconds: float
+    crossings: Crossings | None = None
+
+
+class Crossings:
+    """The first event at which each pair's strength reached each threshold, before and after its attack began."""
+
+    def __init__(self, stream: Stream, ruleset: Ruleset) -> None:
+        self._stream = stream
+        self._catalogue = ruleset.catalogue
+        self._rules = [
+            rule.when for rule in ruleset.active if rule.stage != "shadow" and SEVERITIES.index(rule.severity) >= MEDIUM
+        ]
+        shape = (len(stream.number), len(THRESHOLDS))
+        self.before = np.full(shape, NEVER, np.int64)  # [pairs, thresholds] offset
+        self.after = np.full(shape, NEVER, np.int64)
+
+    def watch(self, view: View, signals: Mapping[str, F32]) -> None:
+        """Take one chunk: the pipeline calls it."""
+        batch = view.batch
+        strong = np.full(len(batch), -np.inf, np.float32)
+        for when in self._rules:
+            np.maximum(strong, strength(when, signals, self._catalogue, len(batch)), out=strong)
+        rows = np.flatnonzero(strong >= THRESHOLDS[0])
+        if not len(rows):
+            return
+        pair = self._stream.pairs_of(batch.client_key[rows])
+        late = batch.time_us[rows] >= self._stream.start_us[pair]
+        for place, threshold in enumerate(THRESHOLDS):
+            hit = strong[rows] >= threshold
+            for into, side in ((self.before, ~late), (self.after, late)):
+                kept = hit & side
+                np.minimum.at(into[:, place], pair[kept], batch.offset[rows][kept])
+
+
+def strength(condition: Condition, signals: Mapping[str, F32], catalogue: Mapping[str, Signal], n: int) -> F32:
+    """Return [n] how high the thresholds on e-values could stand for the condition to hold; −inf where it cannot."""
+    if isinstance(condition, Threshold):
+        column = signals.get(condition.signal)
+        if column is not None and _is_knob(condition, catalogue):
+            return np.where(np.isnan(column), np.float32(-np.inf), column)
+        met = evaluate(condition, signals, n)
+        return np.where(met, np.float32(np.inf), np.float32(-np.inf))
+    every = isinstance(condition, Every)
+    combined = np.full(n, np.inf if every else -np.inf, np.float32)
+    for part in condition.parts:
+        (np.minimum if every else np.maximum)(combined, strength(part, signals, catalogue, n), out=combined)
+    return combined
+
+
+def _is_knob(threshold: Threshold, catalogue: Mapping[str, Signal]) -> bool:
+    unit = catalogue[threshold.signal].unit
+    return unit == "log10 e-value" and threshold.op in (">=", ">") and threshold.value >= KNOB_FROM
+
+
+def watch(
+    files: Sequence[Path],
+    stream: Stream,
+    settings: Settings,
+    ruleset: Ruleset,
+    progress: Progress | None = None,
+) -> Found:
+    """Replay captures exactly as `querywatch replay` does, and keep the alerts."""
+    crossings = Crossings(stream, ruleset)
+    kept = _Kept(stream)
+    pipeline = build_pipeline(settings, ruleset, watch=crossings.watch)
+    began = perf_counter()
+    replay([str(file) for file in files], pipeline, kept, settings, progress=progress)
+    return Found(kept.alarms, perf_counter() - began, crossings)
+
+
+class _Kept:
+    """A sink that keeps what the scoring needs of every alert document."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._number = stream.number
+        self.alarms: list[Alarm] = []
+
+    def write(self, documents: Sequence[Document]) -> Written:
+        self.alarms += [alarm_of(document, self._number) for document in documents]
+        return Written(stored=len(documents))
+
+
+def alarm_of(document: Document, number: Mapping[tuple[str, str], int]) -> Alarm:
+    """Return the alarm of an alert document; members of a campaign that the capture does not hold are left out."""
+    own = document["querywatch"]
+    members = own.get("campaign", {}).get("clients", ())
+    accused = [(client, own["model"]["name"]) for client in dict.fromkeys([*members, own["client"]["id"]])]
+    return Alarm(
+        pairs=tuple(number[who] for who in accused if who in number),
+        offset=own["position"]["last_offset"],
+        level=SEVERITIES.index(own["severity"]),
+        family=own["attack"]["family"],
+        risk=float(document["event"]["risk_score"]),
+        episode=own["alert_id"],
+        campaign=bool(members),
+    )
+
+
+def in_episodes(rows: I64, stream: Stream, episode_us: int = 3_600_000_000) -> list[Alarm]:
+    """Return the alarms of an anchor, of medium severity: a client's alarms less than an hour apart are one."""
+    last: dict[int, int] = {}
+    alarms = []
+    for row in rows.tolist():
+        pair, time_us = int(stream.pair[row]), int(stream.time_us[row])
+        if pair not in last or time_us - last[pair] > episode_us:
+            episode = f"{pair}:{row}"
+            alarms.append(Alarm((pair,), int(stream.offset[row]), MEDIUM, "", 0.0, episode))
+        last[pair] = time_us
+    return alarms
