@@ -62,7 +62,7 @@ def replay(
         result = _run(files, pipeline, settings, alerts_out, dead_letters, quiet=as_json)
     except CaptureError as error:
         _fail(str(error))
-    _print(result, as_json)
+    _print(result, as_json, to_stderr=alerts_out == "-")
     if result.counters.refused:
         raise typer.Exit(1)
 
@@ -133,7 +133,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
 
-def _print(result: Replayed, as_json: bool) -> None:
+def _print(result: Replayed, as_json: bool, *, to_stderr: bool) -> None:
     counters = result.counters
     if as_json:
         summary = counters.summary()
@@ -146,9 +146,9 @@ def _print(result: Replayed, as_json: bool) -> None:
             for (name, model), count in sorted(result.starved.items())
         ]
         summary |= {"clients": result.followed, "evicted": result.evicted, "turned_away": result.turned_away}
-        typer.echo(json.dumps(summary))
+        typer.echo(json.dumps(summary), err=to_stderr)
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, stderr=to_stderr)
     table = Table("rule", "severity", "alerts", title="alerts", title_justify="left")
     for (rule, severity), count in sorted(result.alerts.items()):
         table.add_row(rule, severity, str(count))
