@@ -30,7 +30,7 @@ class Verdict(NamedTuple):
     @property
     def succeeded(self) -> bool:
         """Return whether the level was reached."""
-        return self.value >= self.level
+        return bool(self.value >= self.level)
 
 
 def judge(outcome: Outcome, victim: Victim, know: Knowledge, member: Bools) -> Verdict:
@@ -76,7 +76,7 @@ def _suspected(outcome: Suspected, member: Bools) -> Verdict:
     tested = np.isfinite(outcome.belief)
     inside, outside = int((tested & member).sum()), int((tested & ~member).sum())
     value = auc(outcome.belief[tested & member], outcome.belief[tested & ~member])
-    error = np.sqrt((inside + outside + 1) / (12 * inside * outside)) if inside and outside else 0.25
+    error = float(np.sqrt((inside + outside + 1) / (12 * inside * outside))) if inside and outside else 0.25
     return Verdict("AUC", round(value, 4), round(0.5 + max(GAIN, 2 * error), 4), {"records": float(tested.sum())})
 
 
@@ -85,7 +85,7 @@ def _guessed(outcome: Guessed, know: Knowledge) -> Verdict:
     truth = know.subjects.x[:, know.sensitive or 0]
     right = float(np.isclose(truth[tested], outcome.value[tested], atol=1e-4).mean()) if tested.any() else 0.0
     common = float(np.unique(truth, return_counts=True)[1].max() / len(truth))
-    error = np.sqrt(common * (1 - common) / max(1, tested.sum()))
+    error = float(np.sqrt(common * (1 - common) / max(1, tested.sum())))
     level = round(common + max(GAIN, 2 * error), 4)
     return Verdict("accuracy", round(right, 4), level, {"records": float(tested.sum()), "prior": round(common, 4)})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -143,7 +145,6 @@ def test_every_family_has_attacks_and_a_technique() -> None:
 
 
 def test_every_attack_and_module_names_its_paper() -> None:
-    import importlib  # noqa: PLC0415
 
     for attack in attacks.catalogue().values():
         module = importlib.import_module(attack.run.__module__)

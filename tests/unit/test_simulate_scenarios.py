@@ -190,13 +190,15 @@ def test_the_command_writes_a_capture_and_says_so_in_json(tmp_path: Path) -> Non
     training = tmp_path / "training"
     training.mkdir()
     result = command(
-        *("--out", str(out), "--hours", "1", "--clients", "5", "--queries", "20", "--attacks", "hill_climb"),
-        *("--models", "breast-logistic", "--training", str(training), "--seed", "3", "--json"),
+        *("--out", str(out), "--hours", "1", "--clients", "5", "--queries", "20"),
+        *("--attacks", "hill_climb,membership_confidence,attribute_sweep", "--evasions", "none"),
+        *("--models", "breast-logistic,diabetes-mlp", "--training", str(training), "--seed", "3", "--json"),
     )
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
     assert summary["events"] == len(out.read_bytes().splitlines())
-    assert summary["campaigns"] == 1
+    assert summary["campaigns"] == 3
+    assert 0 < summary["succeeded"] <= 3
     assert np.load(training / "breast-logistic.npy").shape == (228, 30)
 
 
