@@ -77,11 +77,11 @@ class Waiting:
 
 @dataclass(slots=True)
 class Learning:
-    """Candidates for the next epoch's rows: the smallest keyed hashes of fresh rows."""
+    """Candidates for the next epoch's rows: the smallest keyed hashes of fresh rows, in order."""
 
-    hashes: list[int] = field(default_factory=list)
-    clients: list[int] = field(default_factory=list)
-    rows: list[I16] = field(default_factory=list)
+    hashes: U64 = field(default_factory=lambda: np.empty(0, np.uint64))
+    clients: U64 = field(default_factory=lambda: np.empty(0, np.uint64))
+    rows: I16 = field(default_factory=lambda: np.empty((0, DIMENSIONS), np.int16))
     minutes: stats.Var = field(default_factory=stats.Var)  # of ln(1 + queries) over active minutes; holds its mean too
 
 
@@ -285,10 +285,9 @@ class Baselines:
         hashes = (view.batch.input_digest ^ np.uint64(self.seed)) * np.uint64(0x9E3779B97F4A7C15)
         limit = np.array([_limit(self.learning[m]) for m in range(len(self.known))], np.uint64)
         fits = (view.fresh == 1) & trusted & (hashes < limit[view.reference])
-        for i in np.flatnonzero(fits).tolist():
-            _candidate(
-                self.learning[int(view.reference[i])], int(hashes[i]), int(view.batch.client_key[i]), view.sketch[i]
-            )
+        for m in np.unique(view.reference[fits]).tolist():
+            rows = np.flatnonzero(fits & (view.reference == m))
+            _candidates(self.learning[m], hashes[rows], view.batch.client_key[rows], view.sketch[rows])
 
     def close_epoch(self) -> None:
         """Let the epoch's candidates into the references, a quarter of the rows at most."""
@@ -299,13 +298,12 @@ class Baselines:
                 self.scales.minute_sd[m] = max(float(np.sqrt(learning.minutes.get())), 0.5)
                 self.names[m] = name
             count = int(self.scales.row_count[m])
-            candidates = zip(learning.hashes, learning.clients, learning.rows, strict=True)
-            new = sorted(candidates, key=lambda candidate: candidate[0])[: ROWS // 4]
+            new = learning.rows[: ROWS // 4]
             if m in self.spaces and len(new) >= LEAST_ROWS:
                 first = max(0, count + len(new) - ROWS)  # the oldest rows make room
-                rows = np.concatenate([self.scales.rows[m, :, first:count].T, np.array([row for _, _, row in new])])
-                fresh = np.array([owner for _, owner, _ in new], np.uint64)
-                self._describe(m, rows, np.concatenate([self.scales.owners[m, first:count], fresh]))
+                rows = np.concatenate([self.scales.rows[m, :, first:count].T, new])
+                owners = np.concatenate([self.scales.owners[m, first:count], learning.clients[: ROWS // 4]])
+                self._describe(m, rows, owners)
                 self.names[m] = name
             self.learning[m] = Learning(minutes=learning.minutes)
 
@@ -346,19 +344,21 @@ def _gaps(rows: I16) -> F64:
 
 
 def _limit(learning: Learning) -> int:
-    return max(learning.hashes) if len(learning.hashes) >= ROWS else (1 << 64) - 1
+    return int(learning.hashes[-1]) if len(learning.hashes) >= ROWS else (1 << 64) - 1
 
 
-def _candidate(learning: Learning, value: int, client: int, row: I16) -> None:
-    """Keep the ROWS smallest hashes, at most PER_CLIENT of one client."""
-    mine = [k for k, owner in enumerate(learning.clients) if owner == client]
-    pool = mine if len(mine) >= PER_CLIENT else range(len(learning.hashes))
-    if len(mine) >= PER_CLIENT or len(learning.hashes) >= ROWS:
-        worst = max(pool, key=lambda k: learning.hashes[k])
-        if value >= learning.hashes[worst]:
-            return
-        for column in (learning.hashes, learning.clients, learning.rows):
-            column.pop(worst)
-    learning.hashes.append(value)
-    learning.clients.append(client)
-    learning.rows.append(row.copy())
+def _candidates(learning: Learning, hashes: U64, clients: U64, rows: I16) -> None:
+    """Keep the ROWS smallest hashes, at most PER_CLIENT of one client; of equal ones those that came first.
+
+    Whoever is passed over once would be passed over again: cutting the stream elsewhere changes nothing.
+    """
+    hashes = np.concatenate([learning.hashes, hashes])
+    order = np.argsort(hashes, kind="stable")
+    clients = np.concatenate([learning.clients, clients])[order]
+    together = np.argsort(clients, kind="stable")
+    first = np.flatnonzero(np.diff(clients[together], prepend=~clients[together[:1]]))
+    rank = np.empty(len(order), np.int64)  # of a row among its client's
+    rank[together] = np.arange(len(order)) - np.repeat(first, np.diff(first, append=len(order)))
+    kept = np.flatnonzero(rank < PER_CLIENT)[:ROWS]
+    learning.hashes, learning.clients = hashes[order[kept]], clients[kept]
+    learning.rows = np.concatenate([learning.rows, rows])[order[kept]]

@@ -86,9 +86,9 @@ def _model(baselines: Baselines, ref: ModelRef, m: int) -> ModelState:
         space=packed,
         scales=[column[m].tobytes() for column in baselines.scales],
         minutes=(minutes.n, minutes.mean.get(), minutes._S),  # river offers no other exact way out
-        hashes=learning.hashes,
-        clients=learning.clients,
-        rows=b"".join(row.tobytes() for row in learning.rows),
+        hashes=learning.hashes.tolist(),
+        clients=learning.clients.tolist(),
+        rows=learning.rows.tobytes(),
     )
 
 
@@ -105,7 +105,8 @@ def _adopt(baselines: Baselines, ref: ModelRef, model: ModelState) -> None:
     minutes.mean = stats.Mean._from_state(model.minutes[0], model.minutes[1])
     minutes._S = model.minutes[2]
     rows = np.frombuffer(model.rows, np.int16).reshape(-1, DIMENSIONS)
-    baselines.learning[m] = Learning(model.hashes, model.clients, list(rows), minutes)
+    hashes, clients = np.array(model.hashes, np.uint64), np.array(model.clients, np.uint64)
+    baselines.learning[m] = Learning(hashes, clients, rows, minutes)
 
 
 def _plain(batch: EventBatch) -> Plain:
