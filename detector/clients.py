@@ -30,7 +30,7 @@ class Table(NamedTuple):
     partition: I32  # [slots] where the client's events come from: its state moves with that partition
     touched: U8  # [slots] came since the hand passed
     chunk: I64  # [slots] number of the last chunk in which it came
-    suspicion: F32  # [slots] the greatest log10 e-value of the last chunk; ≥ SUSPICIOUS protects
+    suspicion: F32  # [slots, families] the newest log10 e-value of each; one ≥ SUSPICIOUS protects
     places: I32  # [2^k] open addressing: slot + 1, 0 = empty
     free: I32  # [slots] stack of free slots
     door: U8  # [4, 2^16] how often unknown keys came
@@ -43,7 +43,7 @@ FREE, HAND, CHUNK, EVICTED, TURNED_AWAY = range(5)
 class Clients:
     """The table together with the state arrays that it clears, saves and restores."""
 
-    def __init__(self, capacity: int, admit_after: int, states: Mapping[str, State]) -> None:
+    def __init__(self, capacity: int, admit_after: int, states: Mapping[str, State], families: int = 1) -> None:
         size = 1 << int(np.ceil(np.log2(capacity * 2)))
         self.capacity = capacity
         self.admit_after = admit_after
@@ -53,7 +53,7 @@ class Clients:
             partition=np.zeros(capacity, np.int32),
             touched=np.zeros(capacity, np.uint8),
             chunk=np.zeros(capacity, np.int64),
-            suspicion=np.zeros(capacity, np.float32),
+            suspicion=np.zeros((capacity, families), np.float32),
             places=np.zeros(size, np.int32),
             free=np.arange(capacity, dtype=np.int32)[::-1].copy(),
             door=np.zeros((DOOR_ROWS, 1 << DOOR_BITS), np.uint8),
@@ -93,9 +93,13 @@ class Clients:
             yield start, stop, slots[start:stop]
             start = stop
 
-    def suspect(self, slots: I64, evidence: F32) -> None:
-        """Note the newest log10 e-values of the clients in `slots` [n], in stream order."""
-        self.table.suspicion[slots] = evidence
+    def suspect(self, slots: I64, family: int, evidence: F32) -> None:
+        """Note the newest log10 e-values of the clients in `slots` [n], in stream order.
+
+        NaN changes nothing: neither a repeat nor a failed call lifts a suspicion.
+        """
+        heard = ~np.isnan(evidence)
+        self.table.suspicion[slots[heard], family] = evidence[heard]
 
     def age(self) -> None:
         """Halve the counts of clients that have no slot: called when an epoch of event time ends."""
@@ -243,7 +247,7 @@ def _admit(table: Table, key: np.uint64, admit_after: int) -> int:
             table.touched[slot] = 0
         elif table.chunk[slot] == table.scalars[CHUNK]:
             return -2
-        elif table.suspicion[slot] < SUSPICIOUS or step > 2 * capacity:
+        elif table.suspicion[slot].max() < SUSPICIOUS or step > 2 * capacity:
             table.scalars[HAND] = (slot + 1) % capacity
             table.scalars[EVICTED] += 1
             _remove(table, slot)

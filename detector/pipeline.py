@@ -48,7 +48,7 @@ class Pipeline:
         self.states: dict[str, Any] = {d.name: d.state(limits.clients) for d in self.detectors}
         self.episodes = self.triage.state(limits.clients)
         everything = {"history": self.history, "answers": self.answers, "triage": self.episodes, **self.states}
-        self.clients = Clients(limits.clients, limits.admit_after, everything)
+        self.clients = Clients(limits.clients, limits.admit_after, everything, len(families.FAMILIES))
         self.starved: dict[tuple[str, ModelRef], int] = {}
         self.fingerprint = self._fingerprint(limits, seed)
         self._watch = watch
@@ -101,9 +101,10 @@ class Pipeline:
             signals.update(detector.observe(view, self.states[detector.name]))
             self._starve(detector, view)
         signals.update(families.combine(signals))
-        suspicion = np.fmax.reduce([signals[f"{f.name}.evidence"] for f in families.FAMILIES])
-        self.clients.suspect(slot, np.nan_to_num(suspicion))
-        self.baselines.learn(view, suspicion, signals["volume.minute"])
+        evidence = [signals[f"{family.name}.evidence"] for family in families.FAMILIES]
+        for k, column in enumerate(evidence):
+            self.clients.suspect(slot, k, column)
+        self.baselines.learn(view, np.fmax.reduce(evidence), signals["volume.minute"])
         if self._watch is not None:
             self._watch(view, signals)
         emissions = self.triage.observe(batch, slot, signals, self.episodes)

@@ -188,7 +188,7 @@ def coarse(rng: Generator, model: Model, n: int) -> list[F32]:
 HABITS: tuple[Habit, ...] = (
     ordinary, climb, slider, noise_copies, retries, constant, bisection, sweep, coordinates, novel, coarse,
 )  # fmt: skip
-HARMLESS: tuple[Habit, ...] = (ordinary, slider, retries, constant)
+HARMLESS: tuple[Habit, ...] = (ordinary, slider, constant)
 
 
 def queries(rng: Generator, model: Model, habit: Habit, n: int, like: Query) -> list[Query]:
