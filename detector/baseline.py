@@ -98,6 +98,7 @@ class Baselines:
         self.learning: dict[int, Learning] = {}
         self.epoch = -1
         self.overflow = 0  # events of models beyond the limit
+        self.arrived = 0  # events that ever had to wait
         self.scales = References(
             r0=np.ones(models),
             q95=np.ones(models),
@@ -162,7 +163,8 @@ class Baselines:
             self.overflow += 1
             return False
         waiting = self.waiting.setdefault(ref, Waiting())
-        waiting.count(batch, i, waiting.order[-1] + 1 if waiting.order else 0)
+        waiting.count(batch, i, self.arrived)
+        self.arrived += 1
         late = int(batch.time_us[i]) - waiting.first_us >= WAIT_US and waiting.rows >= WAIT_ROWS
         full = sum(w.numbers for w in self.waiting.values()) > WAIT_NUMBERS
         return waiting.rows >= ROWS or waiting.events >= WAIT_EVENTS or late or full
@@ -179,6 +181,7 @@ class Baselines:
         waiting = self.waiting[ref] = Waiting(parts=[batch])
         for i, number in enumerate(sorted(order)):
             waiting.count(batch, i, number)
+        self.waiting = dict(sorted(self.waiting.items(), key=lambda item: item[1].order[0]))
 
     def _keep(self, ref: ModelRef, batch: EventBatch, rows: list[int]) -> None:
         if ref in self.waiting:

@@ -35,6 +35,7 @@ class BaselineState(msgspec.Struct):
 
     epoch: int
     overflow: int
+    arrived: int
     models: list[ModelState]
     waiting: list[tuple[str, str, Plain, list[int]]]  # the last: number of arrival of each row
 
@@ -48,7 +49,7 @@ def export(baselines: Baselines, partition: int) -> U8:
         rows = np.flatnonzero(batch.partition == partition)
         if len(rows):
             waiting.append((ref.name, ref.version, _plain(batch.take(rows)), [order[i] for i in rows.tolist()]))
-    state = BaselineState(baselines.epoch, baselines.overflow, models, waiting)
+    state = BaselineState(baselines.epoch, baselines.overflow, baselines.arrived, models, waiting)
     return np.frombuffer(msgspec.msgpack.encode(state), np.uint8)
 
 
@@ -57,6 +58,7 @@ def restore(baselines: Baselines, data: U8) -> None:
     state = msgspec.msgpack.decode(data.tobytes(), type=BaselineState)
     baselines.epoch = max(baselines.epoch, state.epoch)
     baselines.overflow = max(baselines.overflow, state.overflow)
+    baselines.arrived = max(baselines.arrived, state.arrived)
     for model in state.models:
         ref = ModelRef(model.name, model.version)
         if ref not in baselines.known and len(baselines.known) < baselines.capacity:

@@ -149,9 +149,10 @@ def test_a_table_of_another_size_takes_the_clients_over() -> None:
     feed(old, [k % 12 + 1 for k in range(100)])
     new.restore(0, old.export(0))
     assert events_of(new) == events_of(old)
+    feed(old, list(range(1, 64)))
+    crowd = old.export(0)
     with pytest.raises(ValueError, match=r"raise limits\.clients"):
-        feed(old, list(range(1, 64)))
-        table(16).restore(0, old.export(0))
+        table(16).restore(0, crowd)
 
 
 def test_a_dropped_partition_is_forgotten_and_its_slots_are_free() -> None:
