@@ -24,6 +24,7 @@ BREAKDOWNS: dict[str, Callable[[Client], str]] = {
     "techniques": lambda truth: truth.technique or "unknown",
     "evasions": lambda truth: truth.evasion,
     "interfaces": lambda truth: truth.interface,
+    "models": lambda truth: truth.model or "unknown",
     "all": lambda _: "all",
 }
 
@@ -84,12 +85,14 @@ def _quantile(values: Sequence[float], q: float) -> float | None:
 
 
 def benign(clients: Sequence[ClientOutcome]) -> Json:
-    """Return false alerts: ordinary, hard, all, and by kind."""
+    """Return false alerts: ordinary, hard, all, by model and by kind."""
     calm = [c for c in clients if c.benign_queries]
+    models = sorted({BREAKDOWNS["models"](c.truth) for c in calm})
     return {
         "ordinary": alarms([c for c in calm if not _is_hard(c)]),
         "hard": alarms([c for c in calm if _is_hard(c)]),
         "all": alarms(calm),
+        "models": {model: alarms([c for c in calm if BREAKDOWNS["models"](c.truth) == model]) for model in models},
         "kinds": {
             kind: alarms([c for c in calm if benign_kind(c) == kind]) | {"hard": hard}
             for hard, kind in sorted({(_is_hard(c), benign_kind(c)) for c in calm})

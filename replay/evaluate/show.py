@@ -17,6 +17,7 @@ _GROUPS = (
     ("techniques", "technique"),
     ("evasions", "evasion"),
     ("interfaces", "interface"),
+    ("models", "model"),
     ("all", "all"),
 )
 _BAR = 24
@@ -28,9 +29,7 @@ def show(board: Json, console: Console) -> None:
     for capture in board["captures"]:
         console.print(f"{capture['name']}: {capture['events']:,} events, {capture['clients']:,} clients", markup=False)
         _remarks(capture, own, console)
-    console.print(f"half: {board['half']}; campaigns detected at medium or above · median / p90 queries to the alert")
-    for name, title in _GROUPS:
-        console.print(_detection(systems, name, title))
+    console.print(_detection(systems, board["half"]))
     console.print(_benign(systems))
     console.print(_false_alerts(systems))
     if own["campaigns"]["named"]["n"]:
@@ -53,12 +52,22 @@ def _remarks(capture: Json, own: Json, console: Console) -> None:
         console.print(f"  {seen['clients']:,} clients without truth, not scored; {seen['alarmed']:,} of them alarmed")
 
 
-def _detection(systems: Json, breakdown: str, title: str) -> Table:
-    own = systems[OWN][breakdown]
-    table = Table(title, "campaigns", *(f"{name}" for name in systems), "clients (querywatch)")
-    for group, row in own.items():
-        cells = [_found(system[breakdown].get(group)) for system in systems.values()]
-        table.add_row(group, str(row["campaigns"]["n"]), *cells, _share(row["clients"]))
+def _detection(systems: Json, half: str) -> Table:
+    """Return one table with a section for each breakdown."""
+    table = Table(
+        title_justify="left", title=f"half: {half}; campaigns detected, median/p90 queries to the first alert"
+    )
+    table.add_column("", no_wrap=True)
+    for column in ("campaigns", *systems, "clients (querywatch)"):
+        table.add_column(column, justify="right")
+    for breakdown, title in _GROUPS:
+        if breakdown != "all":
+            table.add_row(title, style="bold")
+        for group, row in systems[OWN][breakdown].items():
+            cells = [_found(system[breakdown].get(group)) for system in systems.values()]
+            shown = f"  {group.partition(': ')[2] if breakdown == 'kinds' else group}"
+            table.add_row(shown, str(row["campaigns"]["n"]), *cells, _share(row["clients"]))
+        table.add_section()
     return table
 
 
@@ -66,30 +75,32 @@ def _found(row: Json | None) -> str:
     if row is None or not row["campaigns"]["found"]:
         return "0 %"
     delay = row["queries"]
-    return f"{_percent(row['campaigns']['rate'])} · {delay['median']:,.0f} / {delay['p90']:,.0f}"
+    return f"{_percent(row['campaigns']['rate'])} {delay['median']:.0f}/{delay['p90']:.0f}"
 
 
 def _benign(systems: Json) -> Table:
     own = systems[OWN]["benign"]
     others = [name for name in systems if name != OWN]
     table = Table(
-        "benign kind", "clients", "queries", "medium (at most)", "high (at most)", "low", *others, title_justify="left"
+        "benign kind, model",
+        "clients",
+        "queries",
+        "medium (at most)",
+        "high (at most)",
+        "low",
+        *others,
+        title_justify="left",
     )
     table.title = "benign clients alarmed: querywatch at medium and at high with upper 95 % bounds, others at all"
-    for name in ("ordinary", "hard", *own["kinds"]):
-        row = _kind(systems[OWN], name)
-        cells = [_percent(_kind(systems[other], name)["medium"]["rate"]) for other in others]
-        shown = name if name in ("ordinary", "hard") else f"  {name}"
-        counts = (f"{row['medium']['n']:,}", f"{row['queries']:,}")
-        table.add_row(
-            shown, *counts, _at_most(row["medium"]), _at_most(row["high"]), _percent(row["low"]["rate"]), *cells
-        )
+    for part in ("kinds", "models", ""):
+        for name in own[part] if part else ("ordinary", "hard"):
+            rows = [system["benign"][part][name] if part else system["benign"][name] for system in systems.values()]
+            row = rows[0]
+            cells = [f"{row['medium']['n']:,}", f"{row['queries']:,}", _at_most(row["medium"]), _at_most(row["high"])]
+            cells += [_percent(row["low"]["rate"]), *(_percent(other["medium"]["rate"]) for other in rows[1:])]
+            table.add_row(name, *cells)
+        table.add_section()
     return table
-
-
-def _kind(system: Json, name: str) -> Json:
-    found: Json = system["benign"][name] if name in ("ordinary", "hard") else system["benign"]["kinds"][name]
-    return found
 
 
 def _false_alerts(systems: Json) -> Table:
@@ -102,7 +113,7 @@ def _false_alerts(systems: Json) -> Table:
             f"{row['per_million']:,.0f} ({row['per_million_high95']:,.0f})" if row["queries"] else "–" for row in rows
         ]
         table.add_row(name, *cells)
-    table.add_row("events/s, one core", *(_number(system["events_per_s"]) for system in systems.values()))
+    table.add_row("events per CPU second", *(_number(system["events_per_s"]) for system in systems.values()))
     return table
 
 

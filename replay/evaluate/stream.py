@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 
@@ -93,7 +93,7 @@ def read_stream(
     files: Sequence[Path], clients: Sequence[Client], settings: Settings, progress: Progress | None = None
 ) -> Stream:
     """Read captures as one stream and join the truth to it. UnknownClientsError where none of its clients occurs."""
-    began = perf_counter()
+    began = process_time()
     number: dict[tuple[str, str], int] = {}
     keys: dict[int, int] = {}
     known = {(client.client, client.model): client for client in clients}
@@ -130,7 +130,7 @@ def read_stream(
         ranges={m: Range(x.min(0), x.max(0)) for m, x in _stacked(samples).items()},
         missing=len(known.keys() - used),
         refused=refused,
-        read_s=perf_counter() - began,
+        read_s=process_time() - began,
         _order=order,
         _first=first,
     )

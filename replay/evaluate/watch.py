@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import NamedTuple
 
 import numpy as np
@@ -113,9 +113,9 @@ def watch(
     crossings = Crossings(stream, ruleset)
     kept = _Kept(stream)
     pipeline = build_pipeline(settings, ruleset, watch=crossings.watch)
-    began = perf_counter()
+    began = process_time()
     replay([str(file) for file in files], pipeline, kept, settings, progress=progress)
-    return Found(kept.alarms, perf_counter() - began, crossings)
+    return Found(kept.alarms, process_time() - began, crossings)
 
 
 class _Kept:
