@@ -1,9 +1,9 @@
 """Novelty: fresh queries unlike anything benign clients ask this model.
 
-A query is far when its nearest benign row is further than 95 % of benign rows are from each other, both as it is and
-after taking away the client's own mean shift (so that drift and another sensor do not count; up to twice the radius of
-benign rows), and it is not merely near an own earlier query. Null: at most 30 % of such queries are far, or the path goes on in its direction at least
-every second time (a sensor or a slider that has left the usual range stays out for a while).
+A query is far when its nearest benign row is further than 95 % of benign rows are from another client's, both as it is
+and after taking away the client's own mean shift (so that drift and another sensor do not count; up to twice the radius
+of benign rows), and it is not merely near an own earlier query. Null: at most 30 % of such queries are far, or the path
+goes on in its direction at least every second time (a sensor or a slider that left the usual range stays out a while).
 Sees: random, synthetic and out-of-distribution queries (inversion from noise, data-free extraction). Cannot see:
 genuine records. Fooled by: corrupted inputs, a new domain, LIME, synthetic load: never a verdict alone.
 """
