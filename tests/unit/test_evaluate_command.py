@@ -1,0 +1,151 @@
+"""`querywatch evaluate`: a simulated capture through the live pipeline and the anchors, from the command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from detector.cli import app
+from detector.settings import Settings
+from detector.wiring import rules_of
+from replay.evaluate.board import cases
+from replay.evaluate.plot import plot as draw
+from replay.evaluate.stream import NEVER, read_stream
+from replay.evaluate.watch import MEDIUM, watch
+from replay.simulate.run import simulate
+from replay.simulate.scenario import Preset, plan
+
+PRESET = Preset(
+    6, ("digits-mlp",), 12, 60, 3, ("hill_climb", "finite_differences"), ("human", "lime"), ("none", "turncoat")
+)
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "tiny.jsonl.gz"
+    scenario = plan(PRESET, 5)
+    simulate(replace(scenario, jobs=tuple(replace(job, queries=min(job.queries, 500)) for job in scenario.jobs)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def board(capture: Path) -> dict[str, Any]:
+    result = CliRunner().invoke(app, ["evaluate", str(capture), "--half", "both", "--json"])
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_the_scoreboard_has_all_detectors_in_the_same_columns(board: dict[str, Any]) -> None:
+    systems = board["systems"]
+    assert list(systems) == ["querywatch", "blacklight", "neighbours", "prada", "volume"]
+    for name, system in systems.items():
+        assert set(system) - {"confusion", "curve"} == set(systems["querywatch"]) - {"confusion", "curve"}, name
+        assert system["all"]["all"]["campaigns"]["n"] == 3
+        assert system["events_per_s"] > 0
+    counted = systems["querywatch"]["benign"]
+    assert counted["all"]["queries"] == sum(kind["queries"] for kind in counted["kinds"].values())
+    assert counted["all"]["queries"] == counted["ordinary"]["queries"] + counted["hard"]["queries"]
+    assert set(counted["kinds"]) >= {"human", "lime"}
+
+
+def test_climbs_on_a_plain_model_are_found(board: dict[str, Any]) -> None:
+    own = board["systems"]["querywatch"]["families"]["inversion"]
+    assert own["campaigns"]["found"] >= 2
+    assert 1 < own["queries"]["median"] <= 500
+
+
+def test_the_operating_curve_falls_with_the_threshold(board: dict[str, Any]) -> None:
+    rows = board["systems"]["querywatch"]["curve"]
+    assert [row["threshold"] for row in rows] == list(range(1, 11))
+    for column in ("campaigns", "clients", "ordinary", "hard"):
+        shares = [row[column]["found"] for row in rows]
+        assert shares == sorted(shares, reverse=True)
+    assert rows[2]["campaigns"]["found"] > 0
+
+
+def test_alerts_are_those_of_a_replay_and_come_with_the_evidence(capture: Path, tmp_path: Path) -> None:
+    out = tmp_path / "alerts.jsonl"
+    assert CliRunner().invoke(app, ["replay", str(capture), "--alerts-out", str(out)]).exit_code == 0
+    documents = [json.loads(line) for line in out.read_text().splitlines()]
+    (case,), config = cases([capture]), Settings()
+    stream = read_stream(case.files, case.truth, config)
+    found = watch(case.files, stream, config, rules_of(config))
+    assert [a.offset for a in found.alarms] == [d["querywatch"]["position"]["last_offset"] for d in documents]
+    assert found.crossings is not None
+    for alarm in (a for a in found.alarms if a.level >= MEDIUM):
+        pair = alarm.pairs[0]
+        late = stream.time_at(alarm.offset) >= stream.start_us[pair]
+        side = found.crossings.after if late else found.crossings.before
+        assert side[pair, 2] <= alarm.offset < NEVER  # the rules ask for 3 or more
+
+
+def test_events_of_each_client_are_counted_as_the_simulator_did(capture: Path) -> None:
+    (case,) = cases([capture])
+    stream = read_stream(case.files, case.truth, Settings())
+    beside = capture.with_name("tiny.truth.jsonl").read_text().splitlines()
+    for row in map(json.loads, beside):
+        pair = stream.number[row["client"], row["model"]]
+        assert len(stream.rows(pair)) == row["queries"]
+        if row["hostile"]:
+            history = {"turncoat": 400}.get(row["evasion"], 0)
+            assert len(stream.attack_rows(pair)) == row["queries"] - history
+    assert (np.diff(stream.offset) >= 0).all()
+
+
+def test_the_operating_curve_is_drawn(board: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "curve.png"
+    draw(board, picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_scoreboard_is_saved_and_compared(capture: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "board.json"
+    given = ["evaluate", str(capture), "--half", "both", "--no-anchors"]
+    first = CliRunner().invoke(app, [*given, "--save", str(saved)])
+    assert first.exit_code == 0, first.output
+    assert "operating curve" in first.stdout
+    same = CliRunner().invoke(app, [*given, "--compare", str(saved)])
+    assert same.exit_code == 0, same.output
+    assert "no change" in same.stdout
+    old = json.loads(saved.read_text())
+    old["systems"]["querywatch"]["benign"]["hard"]["per_million"] = -1.0  # as if there had been fewer
+    saved.write_text(json.dumps(old))
+    worse = CliRunner().invoke(app, [*given, "--compare", str(saved)])
+    assert worse.exit_code == 1
+    assert "WORSE" in worse.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give either captures or --corpus"),
+        (["x.jsonl", "--corpus", "small"], "give either captures or --corpus"),
+        (["/nowhere/x.jsonl"], "no such file"),
+        (["CAPTURE", "--truth", "/nowhere/t.jsonl"], "no such file"),
+        (["CAPTURE", "--save", "/nowhere/b.json"], "--save: the folder /nowhere does not exist"),
+        (["CAPTURE", "--compare", "/nowhere/b.json"], "--compare: /nowhere/b.json"),
+        (["CAPTURE", "--compare", "CAPTURE"], "--compare"),
+        (["CAPTURE", "--rules", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_wrong_use_says_what_is_wrong_and_ends_with_2(capture: Path, arguments: list[str], said: str) -> None:
+    given = [str(capture) if argument == "CAPTURE" else argument for argument in arguments]
+    result = CliRunner().invoke(app, ["evaluate", *given])
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_without_matplotlib_a_plot_says_what_to_install(capture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replay.evaluate.plot.find_spec", lambda _: None)
+    result = CliRunner().invoke(app, ["evaluate", str(capture), "--plot", "curve.png"])
+    assert result.exit_code == 2
+    assert "querywatch[plots]" in result.stderr
