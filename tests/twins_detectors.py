@@ -273,11 +273,12 @@ def _between(least: float, p0: float) -> float:
 
 
 class NoveltyTwin:
-    """Far from the model's reference, with and without the client's own shift."""
+    """Far from the model's reference, with and without the client's own shift, while jumping back."""
 
     def __init__(self) -> None:
-        self.far = Mixture()
-        self.share = 0.0
+        self.pair = Pair(len(novelty.BETS), len(novelty.TURN_BETS))
+        self.clock = 0
+        self.share = self.degree = 0.0
         self.seen = 0
         self.mean: F64 = np.zeros(32)
 
@@ -289,16 +290,24 @@ class NoveltyTwin:
         x = view.sketch[i].astype(np.float32)
         self.seen += 1
         self.mean += max(1 / 64, 1 / self.seen) * (x - self.mean)
-        rows = scales.rows[m, :, :count].T
-        gap = nearest(rows, x)
-        shifted = nearest(rows, x - (self.mean - scales.mean[m]).astype(np.float32))
-        far = gap > scales.q95[m] and shifted > scales.q95[m]
-        gap = min(gap, shifted) if gap > scales.q95[m] else gap
+        rows, limit = scales.rows[m, :, :count].T, float(scales.q95[m])
+        gap, shift = nearest(rows, x), self.mean - scales.mean[m]
+        far = gap > limit
+        if far and np.linalg.norm(shift) <= novelty.SHIFT * scales.radius[m]:
+            shifted = nearest(rows, x - shift.astype(np.float32))
+            far, gap = shifted > limit, min(gap, shifted)
         self.share += novelty.SHARE * (far - self.share)
-        out: Signals = {"novelty.share": self.share}
-        own = float(view.joined[i]) * float(scales.r0[m])
-        if math.isnan(own) or own >= 0.9 * gap:
-            out["novelty.far"] = self.far.bet(stakes(far, 0.3, novelty.BETS))
+        self.degree += max(novelty.SHARE, 1 / self.seen) * (math.log(max(gap, 1.0) / limit) - self.degree)
+        out: Signals = {"novelty.share": self.share, "novelty.degree": self.degree}
+        r0 = float(scales.r0[m])
+        own = float(view.joined[i]) * r0
+        if math.isnan(own) or own >= min(0.9 * gap, novelty.OWN * r0):
+            self.pair.open(self.clock)
+            self.pair.bet(first=stakes(far, 0.3, novelty.BETS))
+            if not math.isnan(view.cosine[i]):
+                self.pair.bet(second=stakes(view.cosine[i] < -0.2, 0.5, novelty.TURN_BETS))
+            out["novelty.far"] = self.pair.evidence(self.clock)
+            self.clock += 1
         return out
 
 
@@ -365,23 +374,43 @@ def _tail(x: float, mean: float, sd: float) -> float:
 
 
 class TrajectoryTwin:
-    """Running shares."""
+    """Running shares, over all queries and inside threads."""
 
     def __init__(self) -> None:
         self.queries = 0
-        self.local = self.certainty = 0.0
+        self.local = self.certainty = self.rise = self.flips = 0.0
+        self.confidences: list[float] = []  # of fresh queries
+        self.last: tuple[int, int] | None = None  # thread and label of the newest fresh query
 
     def observe(self, view: View, i: int) -> Signals:
         self.queries += 1
+        confidence = float(view.batch.confidence[i])
+        if not 0 <= confidence <= 1:
+            confidence = math.nan
+        else:
+            self.certainty += (confidence - self.certainty) / 32
         if view.fresh[i]:
             self.local += (float(view.joined[i] < 0.8) - self.local) / 32
-        if 0 <= view.batch.confidence[i] <= 1:
-            self.certainty += (float(view.batch.confidence[i]) - self.certainty) / 32
+            self._inside(int(view.founder[i]), int(view.batch.label_key[i]), confidence)
         return {
             "trajectory.queries": float(self.queries),
             "trajectory.local": self.local,
             "trajectory.certainty": self.certainty,
+            "trajectory.rise": self.rise,
+            "trajectory.flips": self.flips,
         }
+
+    def _inside(self, founder: int, label: int, confidence: float) -> None:
+        """Measure against the first query of the thread, if it is among the last 256, and against the one before."""
+        self.confidences.append(confidence)
+        number = len(self.confidences)
+        if number - 256 < founder < number:
+            gained = confidence - self.confidences[founder - 1]
+            if not math.isnan(gained):
+                self.rise += (gained - self.rise) / 32
+        if self.last is not None and self.last[0] == founder and label >= 0:
+            self.flips += (float(label != self.last[1]) - self.flips) / 32
+        self.last = (founder, label)
 
 
 TWINS: dict[str, type[Twin]] = {

@@ -78,10 +78,10 @@ def test_the_power_bet_equals_its_formula_and_integrates_to_at_most_one() -> Non
 
 
 def test_uniform_numbers_equal_whole_number_arithmetic_and_fill_the_interval() -> None:
-    keys = np.random.default_rng(0).integers(0, 1 << 64, 300, dtype=np.uint64)
+    keys: Any = np.random.default_rng(0).integers(0, 1 << 64, 300, dtype=np.uint64)
     for count, key in enumerate(keys):
         assert uniform(key, count, 1) == splitmix(int(key), count, 1)
-    drawn = np.array([uniform(np.uint64(5), count, 0) for count in range(4000)])
+    drawn = np.array([uniform(5, count, 0) for count in range(4000)])
     assert drawn.min() > 0
     assert drawn.max() <= 1
     np.testing.assert_allclose(np.quantile(drawn, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.03)
@@ -97,7 +97,7 @@ def test_wealth_never_overflows() -> None:
 # --- the promise: P(ever E >= 1/alpha) <= alpha ---------------------------------------------------------------------
 
 
-@njit
+@njit  # type: ignore[untyped-decorator]
 def _highest_bernoulli(hits: Any, p0: float, bets: F64) -> Any:
     out = np.empty(len(hits))
     for s in range(len(hits)):
@@ -109,7 +109,7 @@ def _highest_bernoulli(hits: Any, p0: float, bets: F64) -> Any:
     return out
 
 
-@njit
+@njit  # type: ignore[untyped-decorator]
 def _highest_power(p: F64) -> Any:
     out = np.empty(len(p))
     for s in range(len(p)):
@@ -121,7 +121,7 @@ def _highest_power(p: F64) -> Any:
     return out
 
 
-@njit
+@njit  # type: ignore[untyped-decorator]
 def _highest_pair(first_hits: Any, second_hits: Any, p0: float, bets: F64) -> Any:
     """The first test is a fixed share of rank-like bets, the second a Bernoulli one."""
     out = np.empty(len(first_hits))

@@ -68,7 +68,7 @@ def test_nothing_is_judged_before_the_reference_and_everything_after() -> None:
 
 def test_the_end_of_a_short_stream_is_judged_with_what_there_is() -> None:
     line = pipelines.pipeline()
-    events = in_time(traffic("attacker", streams.climb, 120), traffic("other", streams.ordinary, 60))
+    events = in_time(traffic("attacker", streams.bisection, 120), traffic("other", streams.ordinary, 60))
     assert line.process(events) == []
     assert "attacker" in {alert.client_id for alert in line.close()}
     assert line.close() == []
