@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.detectors import References
-from detector.events import F32, F64, I16, I32, I64, U8, U64
+from detector.events import F32, F64, I16, I32, I64, U8, U32, U64
 from detector.kernel import kernel
 from detector.sketch import DIMENSIONS
 
@@ -29,9 +29,9 @@ class HistoryState(NamedTuple):
     """One row a client slot; all-zero = new."""
 
     ring: I16  # [slots, 32, 256] sketches of fresh queries, newest at (fresh − 1) % 256
-    digests: U64  # [slots, 256]
+    digests: U32  # [slots, 256] upper half of the digests of fresh queries
     wide: I32  # [slots, 256] thread number of each (number of its first query + 1)
-    tight: I32  # [slots, 256]
+    tight: I32  # [slots, 128]
     step: F32  # [slots, 32] the last fresh step
     fresh: I64  # [slots] fresh queries so far
     queries: I64  # [slots] all queries so far, with or without input
@@ -66,9 +66,9 @@ def history_state(capacity: int) -> HistoryState:
     """Return state for that many clients; untouched rows cost no memory."""
     return HistoryState(
         ring=np.zeros((capacity, DIMENSIONS, WINDOW), np.int16),
-        digests=np.zeros((capacity, WINDOW), np.uint64),
+        digests=np.zeros((capacity, WINDOW), np.uint32),
         wide=np.zeros((capacity, WINDOW), np.int32),
-        tight=np.zeros((capacity, WINDOW), np.int32),
+        tight=np.zeros((capacity, TIGHT), np.int32),
         step=np.zeros((capacity, DIMENSIONS), np.float32),
         fresh=np.zeros(capacity, np.int64),
         queries=np.zeros(capacity, np.int64),
@@ -140,7 +140,9 @@ def _observe(
             state.run[c] = state.run[c] + 1 if digest[i] == state.last_digest[c] else 1
             state.last_digest[c] = digest[i]
             out.run[i] = state.run[c]
-        if not out.usable[i] or _repeats(state.digests[c], min(state.fresh[c], WINDOW), digest[i]):
+        if not out.usable[i] or _repeats(
+            state.digests[c], min(state.fresh[c], WINDOW), np.uint32(digest[i] >> np.uint64(32))
+        ):
             continue
         out.fresh[i] = 1
         _measure(i, c, sketch[i], r0[i], state, squared, out)
@@ -152,7 +154,7 @@ def _observe(
 
 
 @kernel
-def _repeats(digests: U64, known: int, digest: int) -> bool:
+def _repeats(digests: U32, known: int, digest: np.uint32) -> bool:
     hits = 0
     for w in range(known):
         hits += digests[w] == digest
@@ -166,7 +168,7 @@ def _measure(i: int, c: int, x: I16, r0: float, state: HistoryState, squared: F3
     known = min(fresh, WINDOW)
     wide, tight_thread = np.int32(fresh + 1), np.int32(fresh + 1)  # of its own, unless it joins one
     if known == 0:
-        state.wide[c, place], state.tight[c, place] = wide, tight_thread
+        state.wide[c, place], state.tight[c, place % TIGHT] = wide, tight_thread
         return
     _distances(state.ring[c], x, squared)
     newest = (fresh - 1) % WINDOW
@@ -195,10 +197,13 @@ def _measure(i: int, c: int, x: I16, r0: float, state: HistoryState, squared: F3
         small = np.sqrt(squared[head]) / r0 < 0.5
         out.path[i] = small and (nearest == head or cosine > -0.1)
     if np.sqrt(tight) / r0 < TIGHT_R:
-        tight_thread = state.tight[c, tightest]
+        tight_thread = state.tight[c, tightest % TIGHT]
         out.tight_joined[i] = 1
         out.tight[i] = _thread_turn(state.tight[c], fresh, known, tightest, state.ring[c], x)[1]
-    state.wide[c, place], state.tight[c, place] = wide, tight_thread  # last: the place still held the oldest query
+    state.wide[c, place], state.tight[c, place % TIGHT] = (
+        wide,
+        tight_thread,
+    )  # last: the place still held the oldest query
 
 
 @kernel
@@ -237,9 +242,10 @@ def _coordinate(i: int, ring: I16, x: I16, fresh: int, changed: I16, out: Geomet
 def _thread_turn(threads: I32, fresh: int, known: int, member: int, ring: I16, x: I16) -> tuple[int, float]:
     """Return the place of the thread's newest query and the cosine of the last two steps inside the thread."""
     head = -1
-    for age in range(1, known + 1):
+    size = len(threads)
+    for age in range(1, min(known, size) + 1):
         w = (fresh - age) % WINDOW
-        if threads[w] == threads[member]:
+        if threads[w % size] == threads[member % size]:
             if head >= 0:
                 return head, _turn(ring[:, head], x, _gap(ring[:, head], ring[:, w]))
             head = w
@@ -276,5 +282,5 @@ def _remember(c: int, x: I16, digest: int, state: HistoryState) -> None:
             state.step[c, k] = np.float32(x[k]) - np.float32(state.ring[c, k, newest])
     for k in range(DIMENSIONS):
         state.ring[c, k, place] = x[k]
-    state.digests[c, place] = digest
+    state.digests[c, place] = np.uint32(digest >> np.uint64(32))
     state.fresh[c] = fresh + 1

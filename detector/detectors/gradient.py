@@ -30,6 +30,7 @@ from detector.sketch import DIMENSIONS, UNITS
 BLOCK = 16
 MEMORY = 1 / 64  # weight of the newest query in the past
 LEAST = 32  # queries in the past before a slope means something
+TRIANGLE = DIMENSIONS * (DIMENSIONS + 1) // 2
 RIDGE = 0.1  # of the mean variance of a coordinate
 
 
@@ -44,7 +45,7 @@ class GradientState(NamedTuple):
     past: I64  # [slots] queries in the past
     mean: F32  # [slots, 32]
     level: F32  # [slots, 16] mean answer of each class
-    spread: F32  # [slots, 32, 32] covariance
+    spread: F32  # [slots, 528] covariance, the upper triangle row by row
     slope: F32  # [slots, 16, 32] covariance with the answers
     wealth: F64  # [slots, 32] up and down for each class
 
@@ -74,7 +75,7 @@ class Gradient:
             past=np.zeros(capacity, np.int64),
             mean=np.zeros((capacity, DIMENSIONS), np.float32),
             level=np.zeros((capacity, CLASSES), np.float32),
-            spread=np.zeros((capacity, DIMENSIONS, DIMENSIONS), np.float32),
+            spread=np.zeros((capacity, TRIANGLE), np.float32),
             slope=np.zeros((capacity, CLASSES, DIMENSIONS), np.float32),
             wealth=np.zeros((capacity, 2 * CLASSES)),
         )
@@ -147,13 +148,10 @@ def _bet(c: int, classes: int, state: GradientState, factor: F64) -> None:
     slope = np.empty(DIMENSIONS)
     for k in range(classes):
         _solve(factor, state.slope[c, k], slope)
-        along, variance = 0.0, 0.0
+        along = 0.0
         for d in range(DIMENSIONS):
             along += slope[d] * move[d]
-            row = 0.0
-            for other in range(DIMENSIONS):
-                row += state.spread[c, d, other] * slope[other]
-            variance += slope[d] * row
+        variance = _quadratic(state.spread[c], slope)
         if variance > 0.0:
             z = min(max(along / math.sqrt(variance / BLOCK) / 3.0, -1.0), 1.0)
             state.wealth[c, 2 * k] = min(state.wealth[c, 2 * k] * (1.0 + 0.8 * z), CAP)
@@ -170,10 +168,12 @@ def _learn(c: int, classes: int, state: GradientState) -> None:
         for d in range(DIMENSIONS):
             gap[d] = np.float32(state.block[c, b, d]) / np.float32(UNITS) - state.mean[c, d]
             state.mean[c, d] += weight * gap[d]
+        first = 0
         for d in range(DIMENSIONS):
-            row = state.spread[c, d]
-            for other in range(DIMENSIONS):
-                row[other] = keep * (row[other] + weight * gap[d] * gap[other])
+            row, rest = state.spread[c, first : first + DIMENSIONS - d], gap[d:]
+            for other in range(DIMENSIONS - d):
+                row[other] = keep * (row[other] + weight * gap[d] * rest[other])
+            first += DIMENSIONS - d
         for k in range(classes):
             rise = np.float32(state.answers[c, b, k]) / np.float32(1024.0) - state.level[c, k]
             state.level[c, k] += weight * rise
@@ -186,16 +186,35 @@ def _learn(c: int, classes: int, state: GradientState) -> None:
 
 
 @kernel
+def _place(row: int, column: int) -> int:
+    """Return where the triangle holds an entry, row ≤ column."""
+    return row * DIMENSIONS - row * (row - 1) // 2 + column - row
+
+
+@kernel
+def _quadratic(spread: F32, x: F64) -> float:
+    """Return xᵀ · covariance · x."""
+    total, place = 0.0, 0
+    for d in range(DIMENSIONS):
+        row = 0.5 * spread[place] * x[d]
+        for other in range(d + 1, DIMENSIONS):
+            row += spread[place + other - d] * x[other]
+        total += 2.0 * x[d] * row
+        place += DIMENSIONS - d
+    return float(total)
+
+
+@kernel
 def _factorise(spread: F32, factor: F64) -> bool:
     """Factorise the covariance plus ridge (Cholesky); false where it has no spread at all."""
     trace = 0.0
     for d in range(DIMENSIONS):
-        trace += spread[d, d]
+        trace += spread[_place(d, d)]
     if trace <= 0.0:
         return False
     for row in range(DIMENSIONS):
         for column in range(row + 1):
-            value = float(spread[row, column]) + (RIDGE * trace / DIMENSIONS if row == column else 0.0)
+            value = float(spread[_place(column, row)]) + (RIDGE * trace / DIMENSIONS if row == column else 0.0)
             for d in range(column):
                 value -= factor[row, d] * factor[column, d]
             if row == column:

@@ -2,7 +2,7 @@
 
 Three tests, each an e-process, from "signals" in docs/detection.md:
 
-climb         New scores of some class rank ever higher among the client's last 96 (a conformal bet), *and* the queries
+climb         New scores of some class rank ever higher among the client's last 64 (a conformal bet), *and* the queries
               jump back and forth instead of drifting. The smaller of the two counts: a sensor drifts and its scores may
               rise with it, an ordinary client jumps but its scores come in no order.
 climb_thread  The same inside threads of near queries, so that dummy queries in between do not hide it.
@@ -36,7 +36,7 @@ from detector.evidence import (
 )
 from detector.kernel import kernel
 
-SCORES = 96  # scores remembered of each
+SCORES = 64  # scores remembered of each
 LEAST = 8  # scores needed before a rank means something
 TURN_BETS = np.array([0.6, 0.7, 0.85])
 CLOUD_BETS = np.array([0.45, 0.65, 0.9])
@@ -46,7 +46,7 @@ PLAIN, THREAD = 0, 1
 class SteeringState(NamedTuple):
     """One row a client slot; index 0 = climb, 1 = climb in threads."""
 
-    scores: I16  # [slots, 2, 16, 96]
+    scores: I16  # [slots, 2, 16, 64]
     used: I32  # [slots, 2] scores remembered so far
     since: I32  # [slots, 2, 16] `used` when the class was first followed
     best: F32  # [slots, 16] highest probability reached on it inside a thread
@@ -206,7 +206,7 @@ def _rank(i: int, kind: int, moves: Moves, state: SteeringState, bets: F64) -> N
 
 @kernel
 def _count(ring: I16, used: int, known: int, value: int) -> tuple[int, int]:
-    """Count the remembered scores above and below a value: the newest `known` of them, all 96 at most."""
+    """Count the remembered scores above and below a value: the newest `known` of them, all 64 at most."""
     above, below = 0, 0
     if known >= SCORES or known == used:
         for w in range(min(known, SCORES)):
