@@ -24,7 +24,9 @@ def demo(folder: Path) -> str:
 def test_the_demo_finds_the_inversion_and_a_second_run_says_the_same(tmp_path: Path) -> None:
     first = demo(tmp_path)
     assert "CRITICAL  Query trajectory climbs towards one class" in first
-    attackers = [line for line in (tmp_path / "demo/capture.truth.jsonl").open() if '"hostile":true' in line]
+    attackers = [
+        line for line in (tmp_path / "demo/capture.truth.jsonl").read_text().splitlines() if '"hostile":true' in line
+    ]
     client = first.split("client     ")[1].split()[0]
     assert len(attackers) == 1
     assert client in attackers[0]
