@@ -187,7 +187,7 @@ def _write(
     try:
         if save is not None:
             part = save.with_name(f"{save.name}.part")
-            part.write_text(json.dumps(board, indent=1) + "\n")
+            part.write_text(json.dumps(board) + "\n")
             part.replace(save)
         if plot is not None:
             draw(board, plot)

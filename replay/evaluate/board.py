@@ -85,7 +85,7 @@ def _document(streams: Sequence[Stream], tallies: dict[str, Tally], ruleset: Rul
     for name, tally in tallies.items():
         systems[name] = score(tally.outcomes.half(half), families=name == OWN)
         systems[name]["events_per_s"] = round(events / tally.seconds) if tally.seconds else None
-    return {
+    document: Json = {
         "schema": SCHEMA,
         "version": __version__,
         "rules": ruleset.hash,
@@ -93,6 +93,16 @@ def _document(streams: Sequence[Stream], tallies: dict[str, Tally], ruleset: Rul
         "captures": [_capture(stream) for stream in streams],
         "systems": systems,
     }
+    return dict(_rounded(document))
+
+
+def _rounded(value: Any) -> Any:
+    """Return JSON data with floats of six significant digits: a scoreboard is kept and compared, not calculated with."""
+    if isinstance(value, dict):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _capture(stream: Stream) -> dict[str, Any]:

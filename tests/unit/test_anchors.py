@@ -75,7 +75,7 @@ def walk(rng: Generator, n: int, width: int, step: float) -> Rows:
     for _ in range(n):
         rows.append(x + step * rng.standard_normal(width))
         x = rows[-1] if rng.random() < 0.3 else x
-    return np.clip(np.array(rows), 0, 1)
+    return np.asarray(np.clip(rows, 0, 1))
 
 
 def augmentation(rng: Generator, n: int, width: int) -> Rows:
@@ -83,7 +83,7 @@ def augmentation(rng: Generator, n: int, width: int) -> Rows:
     rows = list(rng.uniform(0.3, 0.7, (50, width)))
     while len(rows) < n:
         rows += [x + 0.1 * rng.choice([-1.0, 1.0], width) for x in rows]
-    return np.clip(np.array(rows[:n]), 0, 1)
+    return np.asarray(np.clip(rows[:n], 0, 1))
 
 
 def test_every_anchor_is_found_and_names_its_paper() -> None:
