@@ -104,7 +104,7 @@ def _measure(row: Row, new: Asked, window: list[Asked], r0: float) -> None:
     closest = min(gaps[:TIGHT])
     if closest < TIGHT_R:
         new.tight = newest_first[gaps.index(closest)].tight
-        members = [q for q in window if q.tight == new.tight]
+        members = [q for q in window[-TIGHT:] if q.tight == new.tight]
         row["tight_joined"] = 1
         row["tight"] = _cosine(members[-2].x, members[-1].x, new.x) if len(members) > 1 else math.nan
 

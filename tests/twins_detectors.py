@@ -402,10 +402,10 @@ class TrajectoryTwin:
 
     def _inside(self, founder: int, label: int, confidence: float) -> None:
         """Measure against the first query of the thread, if it is among the last 256, and against the one before."""
-        self.confidences.append(confidence)
+        self.confidences.append(confidence if math.isnan(confidence) else int(confidence * 32_000) / 32_000)
         number = len(self.confidences)
         if number - 256 < founder < number:
-            gained = confidence - self.confidences[founder - 1]
+            gained = confidence - self.confidences[founder - 1]  # the first is kept in steps of 1/32,000
             if not math.isnan(gained):
                 self.rise += (gained - self.rise) / 32
         if self.last is not None and self.last[0] == founder and label >= 0:

@@ -133,7 +133,7 @@ def test_dummies_in_between_do_not_break_a_thread() -> None:
     center = rows[0].copy()
     rows[::3] = center + rng.integers(-5, 6, (20, DIMENSIONS))
     fast = observe(
-        rows, np.ones(60, np.uint8), np.arange(1, 61).astype(np.uint64), np.arange(60), np.zeros(60, np.int64),
+        rows, np.ones(60, np.uint8), np.array([streams.key_of(str(k)) for k in range(60)], np.uint64), np.arange(60), np.zeros(60, np.int64),
         np.zeros(60, np.int32), references(6), history_state(1),
     )  # fmt: skip
     joined = np.flatnonzero(~np.isnan(fast.thread))
