@@ -132,8 +132,9 @@ def test_dummies_in_between_do_not_break_a_thread() -> None:
     rows = spread(rng, 60)
     center = rows[0].copy()
     rows[::3] = center + rng.integers(-5, 6, (20, DIMENSIONS))
+    digest = np.array([streams.key_of(str(k)) for k in range(60)], np.uint64)
     fast = observe(
-        rows, np.ones(60, np.uint8), np.array([streams.key_of(str(k)) for k in range(60)], np.uint64), np.arange(60), np.zeros(60, np.int64),
+        rows, np.ones(60, np.uint8), digest, np.arange(60), np.zeros(60, np.int64),
         np.zeros(60, np.int32), references(6), history_state(1),
     )  # fmt: skip
     joined = np.flatnonzero(~np.isnan(fast.thread))
