@@ -14,14 +14,13 @@ honest repeats, explainers and video frames by design.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from itertools import chain
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from detector.events import F32, I64, U64, EventBatch
+from detector.events import F32, I32, I64, U64, EventBatch
+from detector.kernel import kernel
 from replay.anchors import Bools, Entry, Range, vectors
 
 STEP = 50
@@ -36,39 +35,111 @@ class Blacklight:
     def __init__(self, pairs: int, ranges: Mapping[str, Range]) -> None:
         del pairs
         self._ranges = ranges
-        self._indexes: dict[str, _Index] = {}
-        self._alarms: list[int] = []
+        self._indexes: dict[str, Index] = {}
+        self._alarms: list[I64] = []
 
     def observe(self, batch: EventBatch, pair: I64, row: I64) -> None:
         """Look at answered calls with whole inputs, in stream order."""
         del pair
         for model, rows, x in vectors(batch, self._ranges):
-            index = self._indexes.setdefault(model, _Index())
-            for place, prints in zip(row[rows].tolist(), fingerprints(x), strict=True):
-                if index.seen(frozenset(prints)):
-                    self._alarms.append(place)
+            index = self._indexes.setdefault(model, Index())
+            self._alarms.append(row[rows][index.seen(fingerprints(x))])
 
     def alarms(self, benign: Bools) -> I64:
         """Return the rows that share too much with an earlier one."""
         del benign
-        return np.sort(np.array(self._alarms, np.int64))
+        return np.sort(np.concatenate([np.empty(0, np.int64), *self._alarms]))
 
 
-class _Index:
+class Index:
+    """From hash to the queries that have it: open addressing, and for each hash a chain of queries, newest first."""
+
     def __init__(self) -> None:
-        self._queries: dict[int, list[int]] = {}
-        self._known: set[frozenset[int]] = set()
+        self._key: U64 = np.zeros(1 << 10, np.uint64)  # 0 = free
+        self._head: I32 = np.zeros(1 << 10, np.int32)  # first link of the chain
+        self._next: I32 = np.zeros(1 << 10, np.int32)
+        self._query: I32 = np.zeros(1 << 10, np.int32)
+        self._sizes: I64 = np.zeros(3, np.int64)  # hashes, links, queries
 
-    def seen(self, prints: frozenset[int]) -> bool:
-        """Say whether an earlier query shares enough, and remember this one; equal fingerprints are kept once."""
-        if prints in self._known:
-            return True
-        shared = Counter(chain.from_iterable(self._queries.get(h, ()) for h in prints))
-        most = max(shared.values(), default=0)
-        for h in prints:
-            self._queries.setdefault(h, []).append(len(self._known))
-        self._known.add(prints)
-        return most >= min(MATCHES, -(-len(prints) // 2))
+    def seen(self, prints: U64) -> Bools:
+        """Mark the queries [n] that share enough with an earlier one, and remember them all.
+
+        `prints` [n, k] are distinct hashes; 0 fills up rows that have fewer.
+        """
+        self._grow(prints.size)
+        shared = np.zeros(int(self._sizes[2]) + len(prints), np.int32)
+        found = np.zeros(len(prints), np.bool_)
+        _match(prints, self._key, self._head, self._next, self._query, self._sizes, shared, found)
+        return found
+
+    def _grow(self, more: int) -> None:
+        """Make room for so many new hashes and links, the table at most half full."""
+        while 2 * (self._sizes[0] + more) > len(self._key):
+            key, head = np.zeros(2 * len(self._key), np.uint64), np.zeros(2 * len(self._key), np.int32)
+            _rehash(self._key, self._head, key, head)
+            self._key, self._head = key, head
+        while self._sizes[1] + more > len(self._next):
+            self._next = np.concatenate([self._next, np.zeros_like(self._next)])
+            self._query = np.concatenate([self._query, np.zeros_like(self._query)])
+
+
+@kernel
+def _place(key: U64, h: np.uint64) -> np.int64:
+    """Return where a hash lies in the table, or the free place for it."""
+    mask = len(key) - 1
+    i = np.int64(h & np.uint64(mask))
+    while key[i] != 0 and key[i] != h:
+        i = (i + 1) & mask
+    return i
+
+
+@kernel
+def _rehash(old: U64, old_head: I32, key: U64, head: I32) -> None:
+    for i in range(len(old)):
+        if old[i] != 0:
+            at = _place(key, old[i])
+            key[at] = old[i]
+            head[at] = old_head[i]
+
+
+@kernel
+def _match(prints: U64, key: U64, head: I32, following: I32, query: I32, sizes: I64, shared: I32, found: Bools) -> None:
+    """Count for each query what it shares with every earlier one, then add it. `shared` is 0 between queries.
+
+    Links are numbered from 1, 0 ends a chain. A fingerprint that an earlier query has in full is not added again.
+    """
+    for row in range(len(prints)):
+        own = 0
+        most = 0
+        for h in prints[row]:
+            own += h != 0
+        for h in prints[row]:
+            link = head[_place(key, h)] if h != 0 else 0
+            while link > 0:
+                other = query[link - 1]
+                shared[other] += 1
+                most = max(most, shared[other])
+                link = following[link - 1]
+        found[row] = most >= min(MATCHES, (own + 1) // 2) and own > 0
+        whole = most == own
+        for h in prints[row]:
+            if h == 0:
+                continue
+            at = _place(key, h)
+            link = head[at]
+            while link > 0:
+                shared[query[link - 1]] = 0
+                link = following[link - 1]
+            if whole:
+                continue
+            if key[at] == 0:
+                key[at] = h
+                sizes[0] += 1
+            following[sizes[1]] = head[at]
+            query[sizes[1]] = sizes[2]
+            sizes[1] += 1
+            head[at] = sizes[1]
+        sizes[2] += not whole
 
 
 def window_of(width: int) -> int:
@@ -77,16 +148,18 @@ def window_of(width: int) -> int:
     return max(1, min(window, width // 2))
 
 
-def fingerprints(x: F32) -> list[list[int]]:
-    """Return the (at most 50) largest hashes of each input [n, d], features in 0..1."""
+def fingerprints(x: F32) -> U64:
+    """Return [n, 50] the largest hashes of each input [n, d], features in 0..1; 0 where it has fewer different ones."""
     window = window_of(x.shape[1])
     quantised = np.round(x * 255 / STEP).astype(np.uint64)
     factors = np.random.default_rng(0).integers(1, 2**63, window, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    sums: U64 = np.zeros((len(x), x.shape[1] - window + 1), np.uint64)
+    sums: U64 = np.ones((len(x), x.shape[1] - window + 1), np.uint64)
     windows = sliding_window_view(quantised, window, axis=1)
     for i in range(window):
         sums += windows[:, :, i] * factors[i]
-    return [np.unique(row)[::-1][:KEPT].tolist() for row in _mixed(sums)]
+    hashes = np.sort(_mixed(sums), axis=1)
+    hashes[:, 1:][hashes[:, 1:] == hashes[:, :-1]] = 0
+    return np.sort(hashes, axis=1)[:, ::-1][:, :KEPT]
 
 
 def _mixed(x: U64) -> U64:

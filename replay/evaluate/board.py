@@ -97,7 +97,7 @@ def _document(streams: Sequence[Stream], tallies: dict[str, Tally], ruleset: Rul
 
 
 def _rounded(value: Any) -> Any:
-    """Return JSON data with floats of six significant digits: a scoreboard is kept and compared, not calculated with."""
+    """Return JSON data with floats of six significant digits: a scoreboard is for keeping and comparing."""
     if isinstance(value, dict):
         return {name: _rounded(inner) for name, inner in value.items()}
     if isinstance(value, list):

@@ -17,7 +17,7 @@ from detector.events import EventBatch, Records
 from detector.formats.native import decode
 from detector.settings import LimitSettings
 from replay.anchors import Range, by_client, catalogue
-from replay.anchors.blacklight import Blacklight, _Index, fingerprints, window_of
+from replay.anchors.blacklight import Blacklight, Index, fingerprints, window_of
 from replay.anchors.neighbours import K, Neighbours, scores
 from replay.anchors.prada import Prada, is_attack
 from replay.anchors.volume import CALLS, Volume
@@ -196,27 +196,41 @@ def test_neighbour_scores_are_means_of_the_fifty_smallest_distances(n: int, seed
     np.testing.assert_allclose(scores(x, K), slow, atol=1e-9)
 
 
-@given(st.lists(st.frozensets(st.integers(0, 30), min_size=1, max_size=12), max_size=30))
-def test_the_fingerprint_index_equals_a_comparison_with_every_earlier_query(prints: list[frozenset[int]]) -> None:
-    index = _Index()
-    for i, own in enumerate(prints):
-        needed = -(-len(own) // 2)
-        assert index.seen(own) == any(len(own & other) >= needed for other in prints[:i])
+@given(st.lists(st.frozensets(st.integers(1, 30), min_size=1, max_size=60), max_size=30), st.integers(1, 5))
+@settings(deadline=None)  # the first call compiles
+def test_the_fingerprint_index_equals_a_comparison_with_every_earlier_query(
+    prints: list[frozenset[int]], cut: int
+) -> None:
+    index = Index()
+    padded = np.array([sorted(own) + [0] * (60 - len(own)) for own in prints], np.uint64).reshape(-1, 60)
+    found = [bool(hit) for start in range(0, len(prints), cut) for hit in index.seen(padded[start : start + cut])]
+    slow = [any(len(own & other) >= min(25, -(-len(own) // 2)) for other in prints[:i]) for i, own in enumerate(prints)]
+    assert found == slow
+
+
+def test_the_fingerprint_index_grows() -> None:
+    rng = np.random.default_rng(10)
+    prints = rng.integers(1, 2**63, (3000, 50), dtype=np.uint64)
+    index = Index()
+    assert not any(index.seen(prints[i : i + 100]).any() for i in range(0, 3000, 100))
+    assert index.seen(prints[::-1]).all()
 
 
 def test_fingerprints_are_fifty_hashes_of_windows_and_equal_inputs_have_equal_ones() -> None:
     x = np.random.default_rng(9).uniform(0, 1, (3, IMAGE)).astype(np.float32)
     x[2] = x[0]
-    first, second, third = fingerprints(x)
-    assert len(first) == 50
+    first, second, third = fingerprints(x).tolist()
+    assert len(set(first)) == 50
     assert first == third
     assert not set(first) & set(second)
+    blank = fingerprints(np.zeros((1, IMAGE), np.float32))[0]
+    assert np.count_nonzero(blank) == 1
 
 
 @pytest.mark.parametrize(("width", "window"), [(3072, 50), (784, 20), (64, 20), (30, 15), (4, 2), (1, 1)])
 def test_windows_fit_the_input(width: int, window: int) -> None:
     assert window_of(width) == window
-    assert fingerprints(np.zeros((1, width), np.float32))[0]
+    assert fingerprints(np.zeros((1, width), np.float32))[0, 0] > 0
 
 
 @given(st.lists(st.integers(0, 4), max_size=40))
