@@ -39,7 +39,7 @@ class Effort(NamedTuple):
     latency_s: float
 
 
-FULL = Effort(rounds=7, flood=150_000, live_messages=30_000, live_rounds=3, latency_s=20)
+FULL = Effort(rounds=7, flood=100_000, live_messages=30_000, live_rounds=3, latency_s=20)
 QUICK = Effort(rounds=3, flood=20_000, live_messages=10_000, live_rounds=1, latency_s=8)
 
 
