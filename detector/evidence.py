@@ -6,7 +6,7 @@ a benign month, start b (at event 64 b) gets the weight w_b = 1/((b + 1)(b + 2))
 
     E_t = Σ_b w_b · mean_j Π_{s ≥ 64 b} e_{s,j} + (weight not yet spent)
 
-All kernels work on a row of a state array in place and return log10 E. Products are capped at 1e200, which only lowers
+All kernels work on a row of a state array in place and return log10 E. Products are capped at 1e30, which only lowers
 them. An all-zero row is a new process.
 """
 
@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.events import F64, I32
+from detector.events import F32, F64, I32
 from detector.kernel import kernel
 
 RESTART = 64  # events between two starts
 LIVE = 4  # starts that `Pair` follows at once; the poorest is dropped for a new one, which only lowers E
-CAP = 1e200
+CAP = 1e30
 SWITCH = 1 / 32  # of the wealth is spread over all bets with every event
 POWERS = (0.1, 0.3, 0.5, 0.7)
 RANKS = 4096
@@ -90,7 +90,7 @@ def stake(hit: bool, p0: float, q: float) -> float:
 
 
 @kernel
-def open_start(first: F64, second: F64, began: I32, event: int, width: int) -> None:
+def open_start(first: F64 | F32, second: F64, began: I32, event: int, width: int) -> None:
     """Begin a start of a pair where one is due.
 
     `first` [LIVE, ≥ width] (columns from `width` on are unused) and `second` [LIVE, k] are products, 1 at the start.
@@ -113,7 +113,7 @@ def open_start(first: F64, second: F64, began: I32, event: int, width: int) -> N
 
 
 @kernel
-def minimum(first: F64, second: F64, width: int) -> float:
+def minimum(first: F64 | F32, second: F64, width: int) -> float:
     """Return the smaller of the two means: an e-value while one and the same of the two nulls holds throughout."""
     one, two = 0.0, 0.0
     for j in range(width):
@@ -124,7 +124,7 @@ def minimum(first: F64, second: F64, width: int) -> float:
 
 
 @kernel
-def pair_evidence(first: F64, second: F64, began: I32, event: int, width: int) -> float:
+def pair_evidence(first: F64 | F32, second: F64, began: I32, event: int, width: int) -> float:
     """Return log10 E of a pair: the minimum is taken for every start by itself."""
     total = unspent(event)
     for m in range(LIVE):
@@ -144,7 +144,7 @@ def multiply(products: F64, began: I32, hit: bool, p0: float, bets: F64) -> None
 
 
 @kernel
-def share(wealth: F64, bets: F64, width: int) -> None:
+def share(wealth: F32, bets: F64, width: int) -> None:
     """Multiply each bet into its wealth, then spread SWITCH of the whole evenly: fixed share (Herbster & Warmuth 1998).
 
     The mean stays an e-process, and what one bet has won is not lost when another one becomes the right one: an

@@ -126,8 +126,6 @@ def load_rules(
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RulesError([Problem("atlas.json", 1, 1, "QW101", f"not a table of ATLAS: {error!r}")]) from None
-    if not paths:
-        raise RulesError([Problem(str(folder), 1, 1, "QW101", "no rules here: a rule is a file NAME.yml")])
     if len(paths) > MAX_RULES:
         raise RulesError([Problem(str(folder), 1, 1, "QW102", f"{len(paths)} rules; at most {MAX_RULES} are read")])
     locked, problems = read_lock(folder)

@@ -43,9 +43,13 @@ def decoder(settings: Settings) -> Callable[[Records], Decoded]:
 
 def rules_of(settings: Settings, folder: Path | None = None) -> Ruleset:
     """Read the rules that the caller or the settings name; RulesError lists all faults."""
-    from detector.rules import catalogue, default_folder, load_rules  # noqa: PLC0415
+    from detector.rules import Problem, RulesError, catalogue, default_folder, load_rules  # noqa: PLC0415
 
-    return load_rules(folder or settings.rules or default_folder(), catalogue())
+    where = folder or settings.rules or default_folder()
+    ruleset = load_rules(where, catalogue())
+    if not ruleset.rules:
+        raise RulesError([Problem(str(where), 1, 1, "QW101", "no rules here: a rule is a file NAME.yml")])
+    return ruleset
 
 
 def build_pipeline(settings: Settings, ruleset: Ruleset, watch: Watch | None = None) -> Pipeline:

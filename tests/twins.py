@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from detector.events import F32, F64, I16
+from detector.evidence import CAP
 from detector.history import NEAR, TIGHT, TIGHT_R, WIDE_R, WINDOW
 from detector.sketch import CLIP, DIMENSIONS
 
@@ -215,14 +216,14 @@ class Pair:
     def bet(self, first: Any = None, second: Any = None, spread: float = 0.0) -> None:
         """Multiply the e-values of one event into every start, then spread a share of the first evenly.
 
-        Products are capped at 1e200.
+        Products are capped at CAP.
         """
         for start in self.starts:
             if first is not None:
-                wealth = np.minimum(start.first * np.asarray(first), 1e200)
+                wealth = np.minimum(start.first * np.asarray(first), CAP)
                 start.first = (1 - spread) * wealth + spread * wealth.mean()
             if second is not None:
-                start.second = np.minimum(start.second * np.asarray(second), 1e200)
+                start.second = np.minimum(start.second * np.asarray(second), CAP)
 
     def evidence(self, event: int) -> float:
         """Return log10 E after that event."""

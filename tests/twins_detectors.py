@@ -92,6 +92,7 @@ class SteeringTwin:
         self.cloud = Mixture()
         self.climbs: tuple[Climb, ...] = ()
         self.best: list[float] = []
+        self.taken: set[int] = set()  # places that some class had
 
     def observe(self, view: View, i: int) -> Signals:
         if not self.climbs:
@@ -141,13 +142,14 @@ class SteeringTwin:
         return bets
 
     def _forget(self, place: int) -> None:
-        """Begin anew at a place that changed hands: all that was bet there is lost."""
+        """Begin anew at a place that changed hands: all that was bet on its last class is lost."""
         self.best[place] = 0.0
         for climb in self.climbs:
-            if climb.past[place]:
+            if place in self.taken:
                 for start in climb.pair.starts:
                     start.first[2 * place : 2 * place + 2] = 0
             climb.past[place] = []
+        self.taken.add(place)
 
     def _reach(self, view: View, i: int) -> None:
         if view.batch.output_level[i] >= 2 and view.scales.probability[view.reference[i]]:

@@ -48,11 +48,11 @@ class SteeringState(NamedTuple):
 
     scores: I16  # [slots, 2, 16, 64]
     used: I32  # [slots, 2] scores remembered so far
-    since: I32  # [slots, 2, 16] `used` when the class was first followed
+    since: I32  # [slots, 2, 16] `used` + 1 when its class took the place, 0 = at the beginning
     best: F32  # [slots, 16] highest probability reached on it inside a thread
     clock: I64  # [slots, 2] events that the test has seen
     began: I32  # [slots, 2, LIVE]
-    ranks: F64  # [slots, 2, LIVE, 32] products of the rank bets, up and down for each class
+    ranks: F32  # [slots, 2, LIVE, 32] products of the rank bets, up and down for each class
     turns: F64  # [slots, 2, LIVE, 3] products of the bets on turning back
     cloud: F64  # [slots, 3]
 
@@ -110,7 +110,7 @@ class Steering:
             best=np.zeros((capacity, CLASSES), np.float32),
             clock=np.zeros((capacity, 2), np.int64),
             began=np.zeros((capacity, 2, LIVE), np.int32),
-            ranks=np.zeros((capacity, 2, LIVE, 2 * CLASSES)),
+            ranks=np.zeros((capacity, 2, LIVE, 2 * CLASSES), np.float32),
             turns=np.zeros((capacity, 2, LIVE, len(TURN_BETS))),
             cloud=np.zeros((capacity, len(CLOUD_BETS))),
         )
@@ -190,7 +190,7 @@ def _rank(i: int, kind: int, moves: Moves, state: SteeringState, bets: F64) -> N
     bets[:] = 1.0
     for k in range(places):
         value = moves.answer[i, k]
-        known = used - state.since[c, kind, k]
+        known = used - max(state.since[c, kind, k] - 1, 0)
         if moves.places[i, k] >= 0 and known >= LEAST:
             above, below = _count(ring[k], used, known, value)
             n = min(known, SCORES) + 1
@@ -224,9 +224,9 @@ def _forget(c: int, place: int, state: SteeringState) -> None:
     """Begin anew at a place that changed hands: the bets on the class that had it are lost until the next start."""
     state.best[c, place] = 0.0
     for kind in range(2):
-        if state.used[c, kind] > state.since[c, kind, place]:
+        if state.since[c, kind, place]:
             state.ranks[c, kind, :, 2 * place : 2 * place + 2] = 0.0
-        state.since[c, kind, place] = state.used[c, kind]
+        state.since[c, kind, place] = state.used[c, kind] + 1
 
 
 @kernel

@@ -34,7 +34,6 @@ def test_batches_of_one_give_the_bytes_of_one_batch(detector: Detector) -> None:
     detector_suite.does_not_see_batches(detector, 5, range(160))
 
 
-@pytest.mark.xfail(strict=True, reason="33,772 bytes: history 19 k, steering 7 k, gradient 6 k")
 def test_a_client_costs_at_most_32_kilobytes() -> None:
     states = [history_state(1), answer_state(1), *(d.state(1) for d in discover())]
     assert sum(slot_bytes(state) for state in states) <= BUDGET
