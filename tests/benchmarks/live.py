@@ -55,9 +55,10 @@ def throughput(bootstrap: str, width: int, messages: int, rounds: int) -> Throug
             producer.send(topic, value, partition=0)
     order = {"topic": topic, "bootstrap": bootstrap, "messages": messages, "width": width}
     pairs = []
-    for turn in range(rounds):
-        kinds = ("bare", "service") if turn % 2 == 0 else ("service", "bare")
-        pairs.append({kind: _finish(_worker({"kind": kind, **order})) for kind in kinds})
+    with _folder() as folder:
+        for turn in range(rounds):
+            kinds = ("bare", "service") if turn % 2 == 0 else ("service", "bare")
+            pairs.append({kind: _finish(_worker({"kind": kind, **order}, folder)) for kind in kinds})
     return Throughput(
         bare=messages / median(pair["bare"]["wall_s"] for pair in pairs),
         service=messages / median(pair["service"]["wall_s"] for pair in pairs),
@@ -73,22 +74,27 @@ def latency(bootstrap: str, seconds: float, elasticsearch: str = "") -> Latency:
     traffic = Traffic(30, climb=0.4, climb_queries=CLIMB_QUERIES)
     environment = {"QUERYWATCH_STORE": "elasticsearch", "QUERYWATCH_ELASTICSEARCH__URL": elasticsearch}
     order = {"kind": "service", "topic": topic, "bootstrap": bootstrap, "messages": 0, "width": 30, "until_end": False}
-    with _producer(bootstrap) as producer:
+    with _folder() as folder, _producer(bootstrap) as producer:
         _send(producer, topic, traffic.messages(1200))
-        worker = _worker(order, environment if elasticsearch else {})
+        worker = _worker(order, folder, environment if elasticsearch else {})
         _until_said(worker, "partition ready")
         time.sleep(3)  # what waited is dealt with, and the store has its first alerts
         began, began_ms = time.perf_counter(), time.time() * 1000
         for tick in range(int(seconds * 20)):
             _send(producer, topic, traffic.messages(RATE_HZ // 20))
             time.sleep(max(0.0, began + (tick + 1) / 20 - time.perf_counter()))
-    time.sleep(2)
-    worker.send_signal(signal.SIGTERM)
-    found = np.array([late_ms for arrived_ms, late_ms in _finish(worker)["timed"] if arrived_ms >= began_ms])
+        time.sleep(2)
+        worker.send_signal(signal.SIGTERM)
+        timed = _finish(worker)["timed"]
+    found = np.array([late_ms for arrived_ms, late_ms in timed if arrived_ms >= began_ms])
     if len(found) == 0:
         raise RuntimeError("no alert was raised: there is nothing to time")
     p50, p95, p99 = np.quantile(found, [0.5, 0.95, 0.99]).tolist()
     return Latency(p50, p95, p99, len(found))
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="querywatch-bench-")
 
 
 def _send(producer: Any, topic: str, values: Sequence[bytes]) -> None:
@@ -118,17 +124,16 @@ def _producer(bootstrap: str) -> Iterator[Any]:
         producer.close()
 
 
-def _worker(order: dict[str, Any], environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+def _worker(order: dict[str, Any], folder: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Start a worker with a group, a namespace, a store and state of its own."""
-    folder = tempfile.mkdtemp(prefix="querywatch-bench-")
     name = uuid.uuid4().hex[:12]
     settings = {
         "QUERYWATCH_NAMESPACE": f"bench{name}",
         "QUERYWATCH_KAFKA__BOOTSTRAP": order["bootstrap"],
         "QUERYWATCH_KAFKA__TOPIC": order["topic"],
         "QUERYWATCH_KAFKA__GROUP": name,
-        "QUERYWATCH_SQLITE__PATH": f"{folder}/alerts.sqlite",
-        "QUERYWATCH_STATE__URL": f"{folder}/state",
+        "QUERYWATCH_SQLITE__PATH": f"{folder}/{name}.sqlite",
+        "QUERYWATCH_STATE__URL": f"{folder}/{name}",
         **(environment or {}),
     }
     return subprocess.Popen(
