@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.alerts import SEVERITIES, Document
-from detector.conditions import Condition, Every, Threshold, evaluate
+from detector.conditions import Condition, Every, Some, Threshold, evaluate
 from detector.detectors import Signal, View
 from detector.events import F32, I64
-from detector.rules import Ruleset
+from detector.rules import Rule, Ruleset
 from detector.settings import Settings
 from detector.stores import Written
 from detector.wiring import build_pipeline
@@ -57,9 +57,7 @@ class Crossings:
     def __init__(self, stream: Stream, ruleset: Ruleset) -> None:
         self._stream = stream
         self._catalogue = ruleset.catalogue
-        self._rules = [
-            rule.when for rule in ruleset.active if rule.stage != "shadow" and SEVERITIES.index(rule.severity) >= MEDIUM
-        ]
+        self._rules = [at_least_medium(rule) for rule in ruleset.active if rule.stage != "shadow"]
         shape = (len(stream.number), len(THRESHOLDS))
         self.before = np.full(shape, NEVER, np.int64)  # [pairs, thresholds] offset
         self.after = np.full(shape, NEVER, np.int64)
@@ -80,6 +78,13 @@ class Crossings:
             for into, side in ((self.before, ~late), (self.after, late)):
                 kept = hit & side
                 np.minimum.at(into[:, place], pair[kept], batch.offset[rows][kept])
+
+
+def at_least_medium(rule: Rule) -> Condition:
+    """Return what makes a rule alert at medium or above: `when`, and a step of its ladder where it starts low."""
+    if SEVERITIES.index(rule.severity) >= MEDIUM:
+        return rule.when
+    return Every((rule.when, Some(tuple(s.when for s in rule.escalate if SEVERITIES.index(s.severity) >= MEDIUM))))
 
 
 def strength(condition: Condition, signals: Mapping[str, F32], catalogue: Mapping[str, Signal], n: int) -> F32:

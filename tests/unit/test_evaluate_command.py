@@ -21,9 +21,8 @@ from replay.evaluate.watch import MEDIUM, watch
 from replay.simulate.run import simulate
 from replay.simulate.scenario import Preset, plan
 
-PRESET = Preset(
-    6, ("digits-mlp",), 12, 60, 3, ("hill_climb", "finite_differences"), ("human", "lime"), ("none", "turncoat")
-)
+ATTACKS = ("hill_climb", "finite_differences", "extraction_random", "zoo")
+PRESET = Preset(6, ("digits-mlp",), 12, 60, 5, ATTACKS, ("human", "lime"), ("none", "turncoat"))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def test_the_scoreboard_has_all_detectors_in_the_same_columns(board: dict[str, A
     assert list(systems) == ["querywatch", "blacklight", "neighbours", "prada", "volume"]
     for name, system in systems.items():
         assert set(system) - {"confusion", "curve"} == set(systems["querywatch"]) - {"confusion", "curve"}, name
-        assert system["all"]["all"]["campaigns"]["n"] == 3
+        assert system["all"]["all"]["campaigns"]["n"] == 5
         assert system["events_per_s"] > 0
     counted = systems["querywatch"]["benign"]
     assert counted["all"]["queries"] == sum(kind["queries"] for kind in counted["kinds"].values())
@@ -79,7 +78,11 @@ def test_alerts_are_those_of_a_replay_and_come_with_the_evidence(capture: Path, 
     found = watch(case.files, stream, config, rules_of(config))
     assert [a.offset for a in found.alarms] == [d["querywatch"]["position"]["last_offset"] for d in documents]
     assert found.crossings is not None
-    for alarm in (a for a in found.alarms if a.level >= MEDIUM):
+    loud = [alarm for alarm in found.alarms if alarm.level >= MEDIUM]
+    assert {"inversion", "extraction"} <= {
+        alarm.family for alarm in loud
+    }  # a rule that starts at medium, and one at low
+    for alarm in loud:
         pair = alarm.pairs[0]
         late = stream.time_at(alarm.offset) >= stream.start_us[pair]
         side = found.crossings.after if late else found.crossings.before
