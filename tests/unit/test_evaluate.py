@@ -379,6 +379,14 @@ def test_a_comparison_shows_what_got_worse_and_what_got_better(tmp_path: Path) -
     assert not worse.note
 
 
+def test_a_difference_in_the_last_digit_saved_is_no_change(tmp_path: Path) -> None:
+    old = board(judge(World("abc").hostile("a").hostile("b").hostile("c").stream(tmp_path), []))
+    new = json.loads(json.dumps(old))
+    for share, row in ((2 / 3, new), (0.666667, old)):
+        row["systems"]["querywatch"]["all"]["all"]["campaigns"]["rate"] = share
+    assert not compare(old, new).changes
+
+
 def test_a_comparison_of_other_captures_or_halves_says_so(tmp_path: Path) -> None:
     same = judge(TWO.stream(tmp_path), [])
     assert "different captures" in compare(board(same, captures=[{"digest": "e"}]), board(same)).note
