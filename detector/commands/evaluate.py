@@ -74,6 +74,9 @@ def evaluate(
     files = list(captures or [])
     if bool(files) == bool(corpus):
         _fail("give either captures or --corpus")
+    for file in files:
+        if str(file) == "-" or (file.exists() and not file.is_file()):
+            _fail(f"{file}: a capture is read several times, so it must be a file")
     console = Console(stderr=True)
     try:
         ruleset = rules_of(settings, rules)

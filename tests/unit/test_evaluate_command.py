@@ -132,6 +132,8 @@ def test_a_scoreboard_is_saved_and_compared(capture: Path, tmp_path: Path) -> No
         ([], "give either captures or --corpus"),
         (["x.jsonl", "--corpus", "small"], "give either captures or --corpus"),
         (["/nowhere/x.jsonl"], "no such file"),
+        (["-", "--truth", "CAPTURE"], "-: a capture is read several times, so it must be a file"),
+        (["/dev/null"], "must be a file"),
         (["CAPTURE", "--truth", "/nowhere/t.jsonl"], "no such file"),
         (["CAPTURE", "--save", "/nowhere/b.json"], "--save: the folder /nowhere does not exist"),
         (["CAPTURE", "--compare", "/nowhere/b.json"], "--compare: /nowhere/b.json"),
