@@ -22,7 +22,7 @@ WINDOW = 256
 NEAR = 64  # window of `near`
 TIGHT = 128  # window of tight threads
 WIDE_R, TIGHT_R = 2.0, 0.3  # thread radii, r0
-LOST = np.float32(np.nan)
+FARTHEST = 0x7F800000  # the bits of infinity
 
 
 class HistoryState(NamedTuple):
@@ -127,8 +127,7 @@ def observe(
 def _observe(
     sketch: I16, digest: U64, time_us: I64, slot: I64, r0: F64, raw: U8, state: HistoryState, out: Geometry
 ) -> None:
-    squared = np.empty(WINDOW, np.float32)
-    changed = np.empty(WINDOW, np.int16)
+    squared, gap = np.empty(WINDOW, np.float32), np.empty(DIMENSIONS, np.float32)
     for i in range(len(slot)):
         c = slot[i]
         if state.queries[c] == 0:
@@ -145,9 +144,9 @@ def _observe(
         ):
             continue
         out.fresh[i] = 1
-        _measure(i, c, sketch[i], r0[i], state, squared, out)
+        _measure(i, c, sketch[i], r0[i], state, squared, gap, out)
         if raw[i]:
-            _coordinate(i, state.ring[c], sketch[i], state.fresh[c], changed, out)
+            _coordinate(i, state.ring[c], sketch[i], state.fresh[c], out)
         out.number[i] = state.fresh[c] + 1
         out.founder[i] = state.wide[c, state.fresh[c] % WINDOW]
         _remember(c, sketch[i], digest[i], state)
@@ -162,7 +161,7 @@ def _repeats(digests: U32, known: int, digest: np.uint32) -> bool:
 
 
 @kernel
-def _measure(i: int, c: int, x: I16, r0: float, state: HistoryState, squared: F32, out: Geometry) -> None:
+def _measure(i: int, c: int, x: I16, r0: float, state: HistoryState, squared: F32, gap: F32, out: Geometry) -> None:
     fresh = state.fresh[c]
     place = fresh % WINDOW
     known = min(fresh, WINDOW)
@@ -170,40 +169,31 @@ def _measure(i: int, c: int, x: I16, r0: float, state: HistoryState, squared: F3
     if known == 0:
         state.wide[c, place], state.tight[c, place % TIGHT] = wide, tight_thread
         return
-    _distances(state.ring[c], x, squared)
+    ring = state.ring[c]
+    _distances(ring, x, squared)
     newest = (fresh - 1) % WINDOW
     out.step[i] = np.sqrt(squared[newest]) / r0
     if fresh >= 2:
-        out.cosine[i] = _turn(state.ring[c, :, newest], x, state.step[c])
-    near, nearest, tight, tightest = np.inf, 0, np.inf, 0
-    for age in range(1, min(known, TIGHT) + 1):
-        w = (fresh - age) % WINDOW
-        if squared[w] < tight:
-            tight, tightest = squared[w], w
-        if 2 <= age <= NEAR and squared[w] < near:
-            near = squared[w]
-    joined, nearest = tight, tightest
-    for age in range(TIGHT + 1, known + 1):
-        w = (fresh - age) % WINDOW
-        if squared[w] < joined:
-            joined, nearest = squared[w], w
-    out.near[i] = np.sqrt(near) / r0
-    out.joined[i] = np.sqrt(joined) / r0
-    small = out.step[i] < 0.5
+        out.cosine[i] = _turn(ring, newest, x, state.step[c])
+    ordered = squared.view(np.int32)  # floats from 0 up are ordered like their bits, and whole numbers compare in SIMD
+    tight = least(ordered, fresh, 1, min(known, TIGHT))
+    joined = min(tight, least(ordered, fresh, TIGHT + 1, known))
+    out.near[i] = _length(least(ordered, fresh, 2, min(known, NEAR))) / r0
+    out.joined[i] = _length(joined) / r0
     if out.joined[i] < WIDE_R:
+        nearest = _newest_with(ordered, fresh, joined)
         wide = state.wide[c, nearest]
-        head, cosine = _thread_turn(state.wide[c], fresh, known, nearest, state.ring[c], x)
+        head, cosine = _thread_turn(state.wide[c], fresh, known, nearest, ring, x, gap)
         out.thread[i] = cosine
         small = np.sqrt(squared[head]) / r0 < 0.5
         out.path[i] = small and (nearest == head or cosine > -0.1)
-    if np.sqrt(tight) / r0 < TIGHT_R:
+    if _length(tight) / r0 < TIGHT_R:
+        tightest = _newest_with(ordered, fresh, tight)
         tight_thread = state.tight[c, tightest % TIGHT]
         out.tight_joined[i] = 1
-        out.tight[i] = _thread_turn(state.tight[c], fresh, known, tightest, state.ring[c], x)[1]
-    state.wide[c, place], state.tight[c, place % TIGHT] = (
-        wide,
-        tight_thread,
-    )  # last: the place still held the oldest query
+        out.tight[i] = _thread_turn(state.tight[c], fresh, known, tightest, ring, x, gap)[1]
+    # last, because the place still held the oldest query
+    state.wide[c, place], state.tight[c, place % TIGHT] = wide, tight_thread
 
 
 @kernel
@@ -218,54 +208,78 @@ def _distances(ring: I16, x: I16, squared: F32) -> None:
 
 
 @kernel
-def _coordinate(i: int, ring: I16, x: I16, fresh: int, changed: I16, out: Geometry) -> None:
-    """Find the feature in which alone the query differs from one of the last 64 (the newest such one decides)."""
-    changed[:] = 0
-    newest = fresh % WINDOW
-    for k in range(DIMENSIONS):
-        row = ring[k]
-        for w in range(max(newest - NEAR, 0), newest):
-            changed[w] += row[w] != x[k]
-        for w in range(WINDOW - max(NEAR - newest, 0), WINDOW):
-            changed[w] += row[w] != x[k]
-    for age in range(1, min(fresh, NEAR) + 1):
-        w = (fresh - age) % WINDOW
-        if changed[w] != 1:
-            continue
-        for k in range(DIMENSIONS):
-            if ring[k, w] != x[k] and out.coordinate[i] in (-1, k):
-                out.coordinate[i] = k
-                out.partners[i] += 1
+def least(ordered: I32, fresh: int, first: int, last: int) -> int:
+    """Return the smallest of the numbers of ages first..last (1 = the newest); FARTHEST where there are none."""
+    found = FARTHEST
+    start = (fresh - last) % WINDOW
+    stop = start + last - first + 1
+    for w in range(start, min(stop, WINDOW)):
+        found = min(found, ordered[w])
+    for w in range(stop - WINDOW):
+        found = min(found, ordered[w])
+    return found
 
 
 @kernel
-def _thread_turn(threads: I32, fresh: int, known: int, member: int, ring: I16, x: I16) -> tuple[int, float]:
+def _length(bits: int) -> float:
+    """Return the distance whose square has these bits; infinity where there was none."""
+    return float(np.sqrt(np.int32(bits).view(np.float32)))
+
+
+@kernel
+def _newest_with(ordered: I32, fresh: int, value: int) -> int:
+    """Return the place of the newest query at a distance that is known to occur."""
+    for age in range(1, WINDOW + 1):
+        if ordered[(fresh - age) % WINDOW] == value:
+            return (fresh - age) % WINDOW
+    return 0
+
+
+@kernel
+def _coordinate(i: int, ring: I16, x: I16, fresh: int, out: Geometry) -> None:
+    """Find the feature in which alone the query differs from one of the last 64 (the newest such one decides)."""
+    for age in range(1, min(fresh, NEAR) + 1):
+        k = _only_difference(ring, x, (fresh - age) % WINDOW)
+        if k >= 0 and out.coordinate[i] in (-1, k):
+            out.coordinate[i] = k
+            out.partners[i] += 1
+
+
+@kernel
+def _only_difference(ring: I16, x: I16, w: int) -> int:
+    """Return the one feature that differs, −1 where none or several do."""
+    only = -1
+    for k in range(DIMENSIONS):
+        if ring[k, w] != x[k]:
+            if only >= 0:
+                return -1
+            only = k
+    return only
+
+
+@kernel
+def _thread_turn(threads: I32, fresh: int, known: int, member: int, ring: I16, x: I16, gap: F32) -> tuple[int, float]:
     """Return the place of the thread's newest query and the cosine of the last two steps inside the thread."""
     head = -1
-    size = len(threads)
-    for age in range(1, min(known, size) + 1):
-        w = (fresh - age) % WINDOW
-        if threads[w % size] == threads[member % size]:
+    mask = len(threads) - 1  # a power of two, less one
+    thread = threads[member & mask]
+    for age in range(1, min(known, mask + 1) + 1):
+        if threads[(fresh - age) & mask] == thread:
+            w = (fresh - age) % WINDOW
             if head >= 0:
-                return head, _turn(ring[:, head], x, _gap(ring[:, head], ring[:, w]))
+                for k in range(DIMENSIONS):
+                    gap[k] = np.float32(ring[k, head]) - np.float32(ring[k, w])
+                return head, _turn(ring, head, x, gap)
             head = w
     return head, np.nan
 
 
 @kernel
-def _gap(to: I16, start: I16) -> F32:
-    out = np.empty(DIMENSIONS, np.float32)
-    for k in range(DIMENSIONS):
-        out[k] = np.float32(to[k]) - np.float32(start[k])
-    return out
-
-
-@kernel
-def _turn(at: I16, x: I16, before: F32) -> float:
-    """Return the cosine between the step at → x and the step before; NaN where one of them has no length."""
+def _turn(ring: I16, at: int, x: I16, before: F32) -> float:
+    """Return the cosine between the step from place `at` to x and the step before; NaN where one has no length."""
     dot, here, there = 0.0, 0.0, 0.0
     for k in range(DIMENSIONS):
-        gap = float(x[k]) - float(at[k])
+        gap = float(x[k]) - float(ring[k, at])
         dot += gap * float(before[k])
         here += gap * gap
         there += float(before[k]) * float(before[k])

@@ -15,4 +15,4 @@ if TYPE_CHECKING:
         return function
 
 else:
-    kernel: Any = njit(cache=True, nogil=True)
+    kernel: Any = njit(cache=True, nogil=True, error_model="numpy")  # x / 0 is infinite or NaN, as in numpy

@@ -18,6 +18,7 @@ import numpy as np
 from detector.detectors import Need, References, Signal, View
 from detector.events import F32, F64, I16, I32, I64, U8, InputLevel, OutputLevel
 from detector.evidence import LIVE, multiply, open_start, pair_evidence
+from detector.history import least
 from detector.kernel import kernel
 from detector.sketch import DIMENSIONS
 
@@ -150,10 +151,7 @@ def _nearest(rows: I16, count: int, x: F32, squared: F32) -> float:
         for w in range(len(squared)):
             gap = np.float32(row[w]) - here
             squared[w] += gap * gap
-    least = squared[0]
-    for w in range(1, count):
-        least = min(least, squared[w])
-    return float(np.sqrt(least))
+    return float(np.sqrt(np.int32(least(squared.view(np.int32), count, 1, count)).view(np.float32)))
 
 
 DETECTOR = Novelty()

@@ -184,7 +184,7 @@ def _evidence(c: int, kind: int, places: int, state: SteeringState) -> float:
 def _rank(i: int, kind: int, moves: Moves, state: SteeringState, bets: F64) -> None:
     """Bet on the rank of every class's score among its remembered ones, both upwards and downwards."""
     c, places = moves.slot[i], moves.classes[i]
-    ring = state.scores[c, kind]
+    ring, ranks = state.scores[c, kind], state.ranks[c, kind]
     used = state.used[c, kind]
     tie = uniform(moves.key[i], used, kind)
     bets[:] = 1.0
@@ -192,7 +192,7 @@ def _rank(i: int, kind: int, moves: Moves, state: SteeringState, bets: F64) -> N
         value = moves.answer[i, k]
         known = used - max(state.since[c, kind, k] - 1, 0)
         if moves.places[i, k] >= 0 and known >= LEAST:
-            above, below = _count(ring[k], used, known, value)
+            above, below = _count(ring, k, used, known, value)
             n = min(known, SCORES) + 1
             ties = (n - above - below) * tie
             bets[2 * k] = power_bet((above + ties) / n)
@@ -200,22 +200,22 @@ def _rank(i: int, kind: int, moves: Moves, state: SteeringState, bets: F64) -> N
         ring[k, used % SCORES] = value
     for m in range(LIVE):
         if state.began[c, kind, m]:
-            share(state.ranks[c, kind, m], bets, 2 * places)
+            share(ranks, m, bets, 2 * places)
     state.used[c, kind] = used + 1
 
 
 @kernel
-def _count(ring: I16, used: int, known: int, value: int) -> tuple[int, int]:
+def _count(ring: I16, k: int, used: int, known: int, value: int) -> tuple[int, int]:
     """Count the remembered scores above and below a value: the newest `known` of them, all 64 at most."""
     above, below = 0, 0
     if known >= SCORES or known == used:
         for w in range(min(known, SCORES)):
-            above += ring[w] > value
-            below += ring[w] < value
+            above += ring[k, w] > value
+            below += ring[k, w] < value
     else:  # the class is followed only since a while
         for age in range(1, known + 1):
-            above += ring[(used - age) % SCORES] > value
-            below += ring[(used - age) % SCORES] < value
+            above += ring[k, (used - age) % SCORES] > value
+            below += ring[k, (used - age) % SCORES] < value
     return above, below
 
 

@@ -56,7 +56,7 @@ def test_a_pair_equals_its_twin_beyond_the_starts_that_are_followed(seed: int) -
         multiply(second, began, hit, 0.45, BETS + 0.01)
         for m in range(LIVE):
             if began[m]:
-                share(first[m], other, 4)
+                share(first, m, other, 4)
         twin.bet(first=other, spread=1 / 32)
         twin.bet(second=twins.stakes(hit, 0.45, BETS + 0.01))
         assert pair_evidence(first, second, began, event, 4) == pytest.approx(twin.evidence(event), abs=1e-9)
@@ -136,7 +136,7 @@ def _highest_pair(first_hits: Any, second_hits: Any, p0: float, bets: F64) -> An
                 factor[j] = bets[j] / p0 if first_hits[s, event] else (1 - bets[j]) / (1 - p0)
             for m in range(LIVE):
                 if began[m]:
-                    share(first[m], factor, width)
+                    share(first, m, factor, width)
             multiply(second, began, second_hits[s, event], p0, bets)
             most = max(most, pair_evidence(first, second, began, event, width))
         out[s] = most

@@ -71,6 +71,7 @@ def same(a: EventBatch, b: EventBatch, *, but: tuple[str, ...] = ()) -> None:
             assert x == y, f.name
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.lists(event_bytes.records(), max_size=6))
 def test_decoding_agrees_with_plain_json_on_good_and_bad_bytes(values: list[bytes | None]) -> None:

@@ -42,6 +42,7 @@ def run(name: str, model: str, evasion: str = "none", budget: int = 0, seed: int
     return play.attack(attack, victim, source, EVASIONS[evasion], budget or attack.budget, rng)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", attacks.catalogue())
 def test_every_attack_succeeds_somewhere_within_its_budget(name: str) -> None:
     attack = attacks.attack_named(name)
@@ -84,6 +85,7 @@ def test_the_judge_can_say_no() -> None:
     assert won["inversion"] < 30  # the middle of the range may happen to be one class's stronghold
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", attacks.catalogue())
 @pytest.mark.parametrize("budget", [1, 7, 45])
 def test_any_budget_is_kept_or_refused(name: str, budget: int) -> None:

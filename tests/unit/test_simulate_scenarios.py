@@ -48,6 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]]
     return events, truth, out
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(tmp_path: Path, made: Any) -> None:
     simulate(tiny(), tmp_path / "two.jsonl", workers=2)
     assert (tmp_path / "two.jsonl").read_bytes() == made[2].read_bytes()
