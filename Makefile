@@ -28,10 +28,11 @@ check: $(READY) ## style, types, import directions and the fast tests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m "not integration and not slow"
+	$(BIN)/pytest -q -n auto -m "not integration and not slow"
 
 test: $(READY) ## all tests, with real Kafka and Elasticsearch
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto -m "not integration"
+	$(BIN)/pytest -q -m integration
 
 bench: $(READY) ## speed, measured on this machine
 	@$(BIN)/python -m tests.benchmarks
