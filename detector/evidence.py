@@ -116,7 +116,7 @@ def open_start(first: F64 | F32, second: F64, began: I32, event: int, width: int
 def minimum(first: F64 | F32, second: F64, m: int, width: int) -> float:
     """Return the smaller of the two means of start m: an e-value while one and the same null holds throughout."""
     bets = second.shape[1]
-    return min(added(first, m, width) / width, added(second, m, bets) / bets)
+    return float(min(added(first, m, width) / width, added(second, m, bets) / bets))
 
 
 @kernel
@@ -140,7 +140,7 @@ def multiply(products: F64, began: I32, hit: bool, p0: float, bets: F64) -> None
 
 
 @kernel
-def share(wealth: F32, m: int, bets: F64, width: int) -> None:
+def share(wealth: F64 | F32, m: int, bets: F64, width: int) -> None:
     """Multiply bets into row m, then spread SWITCH of the whole evenly: fixed share (Herbster & Warmuth 1998).
 
     The mean stays an e-process, and what one bet has won is not lost when another one becomes the right one: an
