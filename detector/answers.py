@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from detector.detectors import References
@@ -150,6 +151,14 @@ class Labels:
             for key, i in zip(keys.tolist(), first.tolist(), strict=True):
                 if key not in self._texts and len(self._texts) < self._most:
                     self._texts[key] = batch.label[int(rows[i])]
+
+    def export(self) -> U8:
+        """Return all texts as bytes (MessagePack), for a checkpoint."""
+        return np.frombuffer(msgspec.msgpack.encode(sorted(self._texts.items())), np.uint8)
+
+    def restore(self, data: U8) -> None:
+        """Take in what `export` gave."""
+        self._texts |= dict(msgspec.msgpack.decode(data.tobytes(), type=list[tuple[int, str]]))
 
     def text(self, key: int) -> str:
         """Return a label as text, "" for none."""

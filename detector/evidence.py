@@ -6,7 +6,7 @@ a benign month, start b (at event 64 b) gets the weight w_b = 1/((b + 1)(b + 2))
 
     E_t = Σ_b w_b · mean_j Π_{s ≥ 64 b} e_{s,j} + (weight not yet spent)
 
-All kernels work on a row of a state array in place and return log10 E. Products are capped at 1e30, which only lowers
+All kernels work on a row of a state array in place and return log10 E. Products are capped, which only lowers
 them. An all-zero row is a new process.
 """
 
@@ -19,7 +19,8 @@ from detector.kernel import kernel
 
 RESTART = 64  # events between two starts
 LIVE = 4  # starts that `Pair` follows at once; the poorest is dropped for a new one, which only lowers E
-CAP = 1e30
+CAP = 1e200
+SHARED_CAP = 1e30  # of bets that share their wealth: kept in single precision
 SWITCH = 1 / 32  # of the wealth is spread over all bets with every event
 POWERS = (0.1, 0.3, 0.5, 0.7)
 RANKS = 4096
@@ -147,7 +148,7 @@ def share(wealth: F64 | F32, m: int, bets: F64, width: int) -> None:
     attacker goes on to the next class.
     """
     for j in range(width):
-        wealth[m, j] = min(wealth[m, j] * bets[j], CAP)
+        wealth[m, j] = min(wealth[m, j] * bets[j], SHARED_CAP)
     total = added(wealth, m, width)
     even = SWITCH * total / width
     for j in range(width):

@@ -126,11 +126,13 @@ class Pipeline:
 
     def export_partition(self, partition: int) -> dict[str, np.ndarray]:
         """Return a copy of all state of one partition, as plain arrays."""
-        return self.clients.export(partition) | {"baselines": baseline_state.export(self.baselines, partition)}
+        shared = {"baselines": baseline_state.export(self.baselines, partition), "labels": self.labels.export()}
+        return self.clients.export(partition) | shared
 
     def import_partition(self, partition: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Take over what `export_partition` returned."""
         baseline_state.restore(self.baselines, arrays["baselines"])
+        self.labels.restore(arrays["labels"])
         self.clients.restore(partition, arrays)
 
     def drop_partition(self, partition: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from detector.events import F32, F64, I16
-from detector.evidence import CAP
+from detector.evidence import CAP, SHARED_CAP
 from detector.history import NEAR, TIGHT, TIGHT_R, WIDE_R, WINDOW
 from detector.sketch import CLIP, DIMENSIONS
 
@@ -216,11 +216,11 @@ class Pair:
     def bet(self, first: Any = None, second: Any = None, spread: float = 0.0) -> None:
         """Multiply the e-values of one event into every start, then spread a share of the first evenly.
 
-        Products are capped at CAP.
+        Products are capped at CAP, shared ones at SHARED_CAP.
         """
         for start in self.starts:
             if first is not None:
-                wealth = np.minimum(start.first * np.asarray(first), CAP)
+                wealth = np.minimum(start.first * np.asarray(first), SHARED_CAP if spread else CAP)
                 start.first = (1 - spread) * wealth + spread * wealth.mean()
             if second is not None:
                 start.second = np.minimum(start.second * np.asarray(second), CAP)

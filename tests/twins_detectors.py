@@ -119,7 +119,7 @@ class SteeringTwin:
     def _climb(self, kind: int, cosine: float, view: View, i: int) -> float:
         climb = self.climbs[kind]
         climb.pair.open(climb.clock)
-        climb.pair.bet(second=stakes(cosine < -0.2, 0.5, steering.TURN_BETS))
+        climb.pair.bet(second=stakes(cosine < steering.BACK, 0.5, steering.TURN_BETS))
         if not view.path[i]:
             tie = splitmix(int(view.batch.client_key[i]), climb.used, kind)
             climb.pair.bet(first=self._ranks(climb, view, i, tie), spread=1 / 32)
@@ -209,6 +209,7 @@ class ProbingTwin:
         self.pair = Pair(len(probing.SHARES), len(probing.TURN_BETS))
         self.halves, self.runs, self.ones, self.sweeps = Mixture(), Mixture(), Mixture(), Mixture()
         self.last_step = np.float32(0)
+        self.halved = False
         self.last_run: tuple[int, int] | None = None  # length and digest
         self.repeated: list[int] = []
         self.feature = -1
@@ -230,7 +231,8 @@ class ProbingTwin:
         if not math.isnan(view.cosine[i]):
             ratio = view.step[i] / self.last_step
             half = abs(view.cosine[i]) > 0.97 and 0.42 <= ratio <= 0.58
-            out["probing.bisection"] = self.halves.bet(stakes(half, 0.03, probing.HALF_BETS))
+            out["probing.bisection"] = self.halves.bet(stakes(half and self.halved, 0.03, probing.HALF_BETS))
+            self.halved = half
         self.last_step = view.step[i]
         if 0 < view.scales.width[m] <= 32:
             out |= self._features(view, i)

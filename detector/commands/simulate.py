@@ -11,6 +11,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from detector.commands.simulate_endpoint import Wanted, print_summary, simulate_endpoint
+
+_PANEL = "An HTTP endpoint of your own"
+
 
 def simulate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Capture to write: .jsonl, .jsonl.gz or .jsonl.zst.")],
@@ -27,6 +31,25 @@ def simulate(
     training: Annotated[Path | None, typer.Option(help="Folder for the training records of each model (.npy).")] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes; they do not change the result.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    endpoint: Annotated[
+        str, typer.Option(metavar="URL", help="Ask this HTTP endpoint, on the real clock.", rich_help_panel=_PANEL)
+    ] = "",
+    i_own_this_endpoint: Annotated[
+        bool, typer.Option("--i-own-this-endpoint", help="Needed: these are attacks.", rich_help_panel=_PANEL)
+    ] = False,
+    samples: Annotated[
+        Path | None, typer.Option(help="Genuine records of its model: .npy or .jsonl.", rich_help_panel=_PANEL)
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="v1 (instances, predictions) or v2 (Open Inference).", rich_help_panel=_PANEL)
+    ] = "v1",
+    rate: Annotated[float, typer.Option(help="Requests a second, at most 200.", rich_help_panel=_PANEL)] = 10.0,
+    model: Annotated[str, typer.Option(help="Its name in the capture.", rich_help_panel=_PANEL)] = "",
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.", rich_help_panel=_PANEL)] = 10.0,
+    input_name: Annotated[str, typer.Option(help="v2: name of the input.", rich_help_panel=_PANEL)] = "input-0",
+    insecure_http: Annotated[
+        bool, typer.Option("--insecure-http", help="Allow http beyond this machine.", rich_help_panel=_PANEL)
+    ] = False,
 ) -> None:
     """Simulate clients and attackers of real scikit-learn models: FILE, and the truth in FILE.truth.jsonl."""
     from replay.simulate.data import UnknownNameError
@@ -39,6 +62,26 @@ def simulate(
         raise typer.BadParameter("the name must end in .jsonl, .jsonl.gz or .jsonl.zst", param_hint="--out")
     if not out.parent.is_dir():
         raise typer.BadParameter(f"the folder {out.parent} does not exist", param_hint="--out")
+    if endpoint:
+        unfit: dict[str, object] = {
+            "--hours": hours,
+            "--clients": clients,
+            "--campaigns": campaigns,
+            "--evasions": evasions or None,
+        }
+        unfit |= {"--models": models or None, "--training": training}
+        for option, value in unfit.items():
+            if value is not None:
+                raise typer.BadParameter("does not go with --endpoint", param_hint=option)
+        for option, names in (("--attacks", attacks), ("--benign", benign)):
+            if names.strip() == "all":
+                raise typer.BadParameter("against an endpoint, name them one by one", param_hint=option)
+        wanted_there = Wanted(
+            endpoint, protocol, i_own_this_endpoint, rate, samples, model, timeout, input_name, insecure_http
+        )
+        whom = _names(attacks) or (), _names(benign) or ("human", "machine", "batch")
+        print_summary(simulate_endpoint(wanted_there, *whom, queries, seed, out), as_json)
+        return
     if hours is not None and not 0 < hours <= 24 * 366:
         raise typer.BadParameter("more than 0 and at most 8784", param_hint="--hours")
     if training is not None and not training.is_dir():

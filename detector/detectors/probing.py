@@ -3,7 +3,7 @@
 threads      Tight clouds of near copies around records (noise, augmentation, boundary distance): queries join a tight
              thread more often than benign ones do, and jump back and forth in it.
 runs         One input at least five times back to back, record after record: repeats against noisy answers.
-bisection    Collinear steps of half the length: the search for a decision boundary.
+bisection    Collinear steps of half the length, at least twice in a row: the search for a decision boundary.
 coordinates  One feature changed at a time, another one each time (SimBA, ZOO, finite differences).
 sweep        The same feature changed on record after record: attribute inference (Fredrikson 2014).
 
@@ -44,6 +44,7 @@ class ProbingState(NamedTuple):
     turns: F64  # [slots, LIVE, 3]
     turned: I64  # [slots] fresh queries with a cosine
     halves: F64  # [slots, 3]
+    halved: U8  # [slots] 1 where the last step was half of the one before
     last_step: F32  # [slots]
     runs: F64  # [slots, 2]
     run_clock: I64  # [slots] complete runs
@@ -109,6 +110,7 @@ class Probing:
             turns=np.zeros((capacity, LIVE, len(TURN_BETS))),
             turned=np.zeros(capacity, np.int64),
             halves=np.zeros((capacity, len(HALF_BETS))),
+            halved=np.zeros(capacity, np.uint8),
             last_step=np.zeros(capacity, np.float32),
             runs=np.zeros((capacity, len(RUN_BETS))),
             run_clock=np.zeros(capacity, np.int64),
@@ -144,7 +146,9 @@ def _observe(moves: Moves, state: ProbingState, out: Out) -> None:
         out.threads[i] = _thread(i, c, moves, state)
         if not np.isnan(moves.cosine[i]):
             half = abs(moves.cosine[i]) > 0.97 and 0.42 <= moves.step[i] / state.last_step[c] <= 0.58
-            out.bisection[i] = bernoulli(state.halves[c], state.turned[c], half, 0.03, HALF_BETS)
+            again = half and state.halved[c] == 1  # one halved step happens to a slider that moves on
+            out.bisection[i] = bernoulli(state.halves[c], state.turned[c], again, 0.03, HALF_BETS)
+            state.halved[c] = half
             state.turned[c] += 1
         state.last_step[c] = moves.step[i]
         if 0 < moves.width[i] <= DIMENSIONS:

@@ -40,6 +40,7 @@ SCORES = 64  # scores remembered of each
 LEAST = 8  # scores needed before a rank means something
 TURN_BETS = np.array([0.6, 0.7, 0.85])
 CLOUD_BETS = np.array([0.45, 0.65, 0.9])
+BACK = -0.1  # a step turns back below this cosine; a walk without a direction does so less than every second time
 PLAIN, THREAD = 0, 1
 
 
@@ -167,7 +168,7 @@ def _climb(i: int, kind: int, cosine: float, moves: Moves, state: SteeringState,
     c, places = moves.slot[i], moves.classes[i]
     began = state.began[c, kind]
     open_start(state.ranks[c, kind], state.turns[c, kind], began, state.clock[c, kind], 2 * places)
-    multiply(state.turns[c, kind], began, cosine < -0.2, 0.5, TURN_BETS)
+    multiply(state.turns[c, kind], began, cosine < BACK, 0.5, TURN_BETS)
     if not moves.path[i]:
         _rank(i, kind, moves, state, bets)
     state.clock[c, kind] += 1

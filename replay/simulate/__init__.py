@@ -9,7 +9,9 @@ The modules in the order in which they matter:
     benign/     the ordinary and the hard kinds of benign clients
     pace.py     when the queries of a client arrive
     scenario.py presets: who asks which model, when; run.py: plays a scenario
-    capture.py  events to a sorted capture file in bounded memory; truth.py: what really happened
+    capture.py  events to a sorted capture file in bounded memory
+    live.py     the same clients against somebody's own HTTP endpoint (endpoint.py), from given samples (samples.py)
 
-Everything is drawn from one seed: the same seed gives the same bytes. No module here reads a clock.
+Everything is drawn from one seed: the same seed gives the same bytes. Only live.py and endpoint.py read a clock, and
+what they write differs from run to run.
 """

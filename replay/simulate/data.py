@@ -102,7 +102,7 @@ def load(name: str, seed: int) -> Dataset:
         rows = np.flatnonzero(raw.y == label)
         place[rng.permutation(rows)] = (np.arange(len(rows)) + 0.5) / len(rows)
     whole = Part(np.ascontiguousarray(raw.x, np.float32), raw.y.astype(np.int64))
-    category = np.array([len(np.unique(column)) <= _CATEGORIES for column in raw.x.T])
+    category = np.array([category_of(column) for column in raw.x.T])
     sensitive = raw.sensitive
     return Dataset(
         name=name,
@@ -112,7 +112,7 @@ def load(name: str, seed: int) -> Dataset:
         held_out=whole.take(place >= 0.6),
         low=raw.x.min(0),
         high=raw.x.max(0),
-        step=np.array([_step(column) for column in raw.x.T]),
+        step=np.array([step_of(column) for column in raw.x.T]),
         category=category,
         shape=raw.shape,
         sensitive=sensitive,
@@ -128,7 +128,13 @@ class _Raw:
     sensitive: int | None = None
 
 
-def _step(column: F64) -> float:
+def category_of(column: NDArray[np.floating]) -> bool:
+    """Return whether a feature takes so few values that it is never interpolated."""
+    return len(np.unique(column)) <= _CATEGORIES
+
+
+def step_of(column: F64) -> float:
+    """Return the grid on which the values of a feature lie, 0 where they are continuous."""
     for step in _STEPS:
         if np.allclose(column / step, np.round(column / step), rtol=0, atol=1e-4):
             return step

@@ -176,6 +176,9 @@ def _neighbours(data: Dataset, part: Part) -> I64:
     near = np.empty((len(part.y), _NEIGHBOURS), np.int64)
     for label in range(data.classes):
         rows = np.flatnonzero(part.y == label)
+        if len(rows) < 2:  # alone in its class: its own neighbour
+            near[rows] = rows[:, None]
+            continue
         k = min(_NEIGHBOURS, len(rows) - 1)
         found = cKDTree(scaled[rows]).query(scaled[rows], k + 1)[1][:, 1:]
         near[rows] = rows[np.resize(found.T, (_NEIGHBOURS, len(rows))).T if k < _NEIGHBOURS else found]
