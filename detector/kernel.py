@@ -17,7 +17,7 @@ F = TypeVar("F")
 
 
 def _cache_folder() -> Path:
-    """Return a folder for this very version of the sources: in the package, or the user's own where that is read-only."""
+    """Return a folder for this version of the sources: in the package, or the user's own where that is read-only."""
     package = Path(__file__).parent
     state = hashlib.blake2b(digest_size=8)
     for source in sorted(package.rglob("*.py")):
