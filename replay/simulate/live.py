@@ -254,6 +254,10 @@ class _Play:
             client.waiting = next(client.script) if answer is None else client.script.send(answer)
         except StopIteration:
             client.script = None
+            if client.attack and not client.sent:
+                self.notes.append(
+                    f"{client.name} cannot start with {client.budget} queries; it usually has {client.attack.budget}"
+                )
         except (ValueError, IndexError, ArithmeticError) as error:
             client.script = None
             self.notes.append(f"{client.name} ended early: it cannot work with these samples ({error})")

@@ -252,6 +252,12 @@ def test_wrong_output_shapes_of_v2_are_named(tmp_path: Path, server: Server) -> 
     assert "has 2 values, its shape [1, 3]" in made.stopped
 
 
+def test_an_attack_that_has_too_few_queries_to_start_is_named(tmp_path: Path, server: Server) -> None:
+    made = play(server, tmp_path / "c.jsonl", Plan((), ("hop_skip_jump",), 5))
+    assert made.notes == ["hop_skip_jump cannot start with 5 queries; it usually has 600"]
+    assert (made.stopped, made.campaigns) == ("", 0)
+
+
 def test_ctrl_c_leaves_a_valid_capture_with_its_truth(tmp_path: Path, server: Server) -> None:
     seen = 0
 
