@@ -204,7 +204,7 @@ class Baselines:
             rows = rows[(levels == level) & (widths == width)][:ROWS]
             self.spaces[m] = _space(batch, rows, int(level), int(width))
             sketch, _ = self.sketch(batch, np.full(len(batch), m, np.int32))
-            self._describe(m, sketch[rows], batch.client_key[rows])
+            self._describe(m, sketch[rows], batch.client_key[rows], TRIM)
             self.scales.width[m] = width
         self._answers(m, batch)
         return batch
@@ -216,16 +216,17 @@ class Baselines:
         values = batch.scores.values[batch.scores.offsets[0] : batch.scores.offsets[-1]]
         self.scales.probability[m] = bool((values >= -1e-6).all() and (values <= 1 + 1e-6).all())
 
-    def _describe(self, m: int, rows: I16, owners: U64) -> None:
+    def _describe(self, m: int, rows: I16, owners: U64, trim: float = 0.0) -> None:
         """Compute scales and rates of a model from rows [n, 32] of the clients `owners` [n].
 
-        The TRIM of the rows that are farthest from every other client's are left out first: a client alone with its
-        kind of inputs does not shape what counts as benign.
+        The share `trim` of the rows that are farthest from every other client's are left out first: a client alone with
+        its kind of inputs does not shape what counts as benign. Only the first rows are trimmed: at every epoch it would
+        narrow the reference hour by hour.
         """
         gaps = _gaps(rows)
         strangers = np.where(owners[:, None] == owners[None, :], np.inf, gaps).min(axis=1)
         if np.isfinite(strangers).all():
-            kept = np.flatnonzero(strangers <= np.quantile(strangers, 1.0 - TRIM))
+            kept = np.flatnonzero(strangers <= np.quantile(strangers, 1.0 - trim))
             rows, owners, gaps, strangers = rows[kept], owners[kept], gaps[np.ix_(kept, kept)], strangers[kept]
         else:  # one client alone: its own rows have to do
             strangers = gaps.min(axis=1)
