@@ -220,7 +220,7 @@ class Baselines:
         """Compute scales and rates of a model from rows [n, 32] of the clients `owners` [n].
 
         The share `trim` of the rows that are farthest from every other client's are left out first: a client alone with
-        its kind of inputs does not shape what counts as benign. Only the first rows are trimmed: at every epoch it would
+        its kind of inputs does not shape what counts as benign. Only the first rows are trimmed: at each epoch it would
         narrow the reference hour by hour.
         """
         gaps = _gaps(rows)
