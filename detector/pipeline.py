@@ -50,7 +50,7 @@ class Pipeline:
         everything = {"history": self.history, "answers": self.answers, "triage": self.episodes, **self.states}
         self.clients = Clients(limits.clients, limits.admit_after, everything, len(families.FAMILIES))
         self.starved: dict[tuple[str, ModelRef], int] = {}
-        self.fingerprint = self._fingerprint(limits, seed)
+        self.fingerprint = self._fingerprint(seed)
         self._watch = watch
 
     def process(self, batch: EventBatch) -> list[Alert]:
@@ -140,8 +140,7 @@ class Pipeline:
         self.clients.drop(partition)
         baseline_state.drop(self.baselines, partition)
 
-    def _fingerprint(self, limits: LimitSettings, seed: int) -> str:
+    def _fingerprint(self, seed: int) -> str:
         """Hash what a snapshot must agree with: layout, detectors, rules, seed. Capacity may change between runs."""
-        del limits
         words = [str(LAYOUT), *(f"{d.name}={d.version}" for d in self.detectors), self.ruleset.hash, str(seed)]
         return hashlib.blake2b("\n".join(words).encode(), digest_size=16).hexdigest()
