@@ -1,12 +1,17 @@
 """`@kernel` compiles a function with numba; type checkers see the function as it is.
 
-Machine code is cached beside the package, under a name that changes with any source file: numba itself looks at the
-file of a function only, and would go on using a caller into which an old version of another file was compiled.
+Machine code is cached beside the package, in a folder named by the sources that the function's file imports, near and
+far: numba itself looks at the file of a function only, and would go on using a caller into which an old version of
+another file was compiled.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,25 +19,50 @@ import numba
 from numba import njit
 
 F = TypeVar("F")
+PACKAGE = Path(__file__).parent
 
 
-def _cache_folder() -> Path:
-    """Return a folder for this version of the sources: in the package, or the user's own where that is read-only."""
-    package = Path(__file__).parent
+@cache
+def cache_folder(source: Path) -> Path:
+    """Return the folder for kernels of this file: in the package, or the user's own where that is read-only."""
     state = hashlib.blake2b(digest_size=8)
-    for source in sorted(package.rglob("*.py")):
-        state.update(source.read_bytes())
+    for file in sorted(imported(source)):
+        state.update(file.read_bytes())
     name = f"kernels-{state.hexdigest()}"
-    for parent in (package / "__pycache__", Path.home() / ".cache" / "querywatch"):
+    for parent in (PACKAGE / "__pycache__", Path.home() / ".cache" / "querywatch"):
         try:
             (parent / name).mkdir(parents=True, exist_ok=True)
             return parent / name
         except OSError:
             continue
-    return package
+    return PACKAGE
 
 
-numba.config.CACHE_DIR = str(_cache_folder())
+def imported(source: Path) -> set[Path]:
+    """Return a file and every file of this package that it imports, directly or through others."""
+    found, open_files = {source}, [source]
+    while open_files:
+        new = set(_direct(open_files.pop().read_bytes())) - found
+        found |= new
+        open_files += new
+    return found
+
+
+def _direct(code: bytes) -> Iterator[Path]:
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [name.name for name in node.names]
+        else:
+            continue
+        for name in names:
+            top, *rest = name.split(".")
+            path = PACKAGE.joinpath(*rest)
+            for file in (path.with_suffix(".py"), path / "__init__.py") if top == PACKAGE.name and rest else ():
+                if file.is_file():
+                    yield file
+
 
 if TYPE_CHECKING:
 
@@ -41,4 +71,8 @@ if TYPE_CHECKING:
         return function
 
 else:
-    kernel: Any = njit(cache=True, nogil=True, error_model="numpy")  # x / 0 is infinite or NaN, as in numpy
+
+    def kernel(function: Any) -> Any:
+        """Compile a function to machine code: sequential in meaning, no Python objects inside."""
+        numba.config.CACHE_DIR = str(cache_folder(Path(sys.modules[function.__module__].__file__)))
+        return njit(cache=True, nogil=True, error_model="numpy")(function)  # x / 0 is infinite or NaN, as in numpy
