@@ -204,6 +204,7 @@ class Baselines:
             rows = rows[(levels == level) & (widths == width)][:ROWS]
             self.spaces[m] = _space(batch, rows, int(level), int(width))
             sketch, _ = self.sketch(batch, np.full(len(batch), m, np.int32))
+            rows = rows[_unseen(sketch[rows], sketch[:0])]
             self._describe(m, sketch[rows], batch.client_key[rows], TRIM)
             self.scales.width[m] = width
         self._answers(m, batch)
@@ -237,8 +238,8 @@ class Baselines:
         s.row_count[m] = n
         s.mean[m] = rows.mean(axis=0)
         some = gaps[:64, :64].min(axis=1)
-        s.r0[m] = max(float(np.median(some)), 1.0)
-        s.q95[m] = max(float(np.quantile(strangers, 0.95)), 1.0)
+        s.r0[m] = max(float(np.median(some)), 1.0) if n > 1 else 1.0
+        s.q95[m] = max(float(np.quantile(strangers, 0.95)), 1.0) if n > 1 else 1.0
         s.radius[m] = float(np.median(np.sqrt(((rows - s.mean[m]) ** 2).sum(axis=1))))
         s.near_rate[m] = float((gaps[:128, :128].min(axis=1) < 0.3 * s.r0[m]).mean())
         changed = (np.abs(rows[:, None, :] - rows[None, :, :].astype(np.int32)) > 0).sum(axis=2)
@@ -286,7 +287,8 @@ class Baselines:
         trusted = ~(evidence > TRUSTED)
         for i in np.flatnonzero(np.isfinite(minutes) & trusted).tolist():
             self.learning[int(view.reference[i])].minutes.update(float(minutes[i]))
-        hashes = (view.batch.input_digest ^ np.uint64(self.seed)) * np.uint64(0x9E3779B97F4A7C15)
+        key = np.uint64((self.seed ^ self.epoch * 0xD1342543DE82EF95) & 0xFFFFFFFFFFFFFFFF)  # other rows every epoch
+        hashes = (view.batch.input_digest ^ key) * np.uint64(0x9E3779B97F4A7C15)
         limit = np.array([_limit(self.learning[m]) for m in range(len(self.known))], np.uint64)
         fits = (view.fresh == 1) & trusted & (hashes < limit[view.reference])
         for m in np.unique(view.reference[fits]).tolist():
@@ -302,11 +304,12 @@ class Baselines:
                 self.scales.minute_sd[m] = max(float(np.sqrt(learning.minutes.get())), 0.5)
                 self.names[m] = name
             count = int(self.scales.row_count[m])
-            new = learning.rows[: ROWS // 4]
+            known = self.scales.rows[m, :, :count].T
+            new = _unseen(learning.rows, known)[: ROWS // 4]
             if m in self.spaces and len(new) >= LEAST_ROWS:
                 first = max(0, count + len(new) - ROWS)  # the oldest rows make room
-                rows = np.concatenate([self.scales.rows[m, :, first:count].T, new])
-                owners = np.concatenate([self.scales.owners[m, first:count], learning.clients[: ROWS // 4]])
+                rows = np.concatenate([known[first:], learning.rows[new]])
+                owners = np.concatenate([self.scales.owners[m, first:count], learning.clients[new]])
                 self._describe(m, rows, owners)
                 self.names[m] = name
             self.learning[m] = Learning(minutes=learning.minutes)
@@ -336,6 +339,20 @@ def _space(batch: EventBatch, rows: I64, level: int, width: int) -> Space:
         return Space(level, width, np.zeros(width, np.float32), np.ones(width, np.float32))
     center, spread = robust_scale(np.stack([batch.input.row(i) for i in rows]).astype(np.float64))
     return Space(level, width, center.astype(np.float32), (UNITS / spread).astype(np.float32))
+
+
+def _unseen(rows: I16, known: I16) -> I64:
+    """Return which rows are not among the known ones, nor twice among themselves, in order.
+
+    The same record from many clients would make the reference look dense where it is only popular.
+    """
+    seen = {row.tobytes() for row in known}
+    found = []
+    for i, row in enumerate(rows):
+        if (key := row.tobytes()) not in seen:
+            seen.add(key)
+            found.append(i)
+    return np.array(found, np.int64)
 
 
 def _gaps(rows: I16) -> F64:
