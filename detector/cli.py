@@ -29,6 +29,7 @@ COMMANDS = {
     "setup": "Make what the alert store needs: tables or index templates.",
     "alerts": "List and read alerts.",
     "rules": "Detection rules: list, show, check, lock.",
+    "training-index": "Index a model's training records, so that queries for them show.",
 }
 
 
@@ -51,13 +52,17 @@ class _Commands(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         for name, help_text in COMMANDS.items():
-            if find_spec(f"detector.commands.{name}") is not None:
+            if find_spec(_module(name)) is not None:
                 self.commands[name] = _Later(name, help=help_text, callback=None)
+
+
+def _module(name: str) -> str:
+    return f"detector.commands.{name.replace('-', '_')}"
 
 
 def _load(name: str) -> Any:
     """Import a command's module and return the command that it holds."""
-    module = importlib.import_module(f"detector.commands.{name}")
+    module = importlib.import_module(_module(name))
     outer = typer.Typer(add_completion=False)
     if hasattr(module, "app"):
         outer.add_typer(module.app, name=name)

@@ -66,6 +66,12 @@ class StateSettings(_Section):
     warm_up_records: int = Field(default=100_000, ge=0)  # read again, a partition, when no checkpoint is usable
 
 
+class TrainingSettings(_Section):
+    """What the owner knows of the training data."""
+
+    folder: str = ""  # of training indexes (*.qwi), read at the start; "" = none
+
+
 class LimitSettings(_Section):
     """What bounds memory and work; a caller controls the size of what it sends."""
 
@@ -99,6 +105,7 @@ class Settings(BaseSettings):
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     sqlite: SqliteSettings = SqliteSettings()
     state: StateSettings = StateSettings()
+    training: TrainingSettings = TrainingSettings()
     limits: LimitSettings = LimitSettings()
 
     @classmethod
