@@ -56,6 +56,17 @@ class RuleRef(NamedTuple):
     playbook: str
 
 
+class About(NamedTuple):
+    """What the owner of the attacked model says of it in models.yml; "" where nothing."""
+
+    sensitivity: str = "medium"
+    owner: str = ""
+    output: str = ""  # the most that its API answers with
+
+
+ABOUT = About()
+
+
 class Span(NamedTuple):
     """Positions of the episode's first and last matching query."""
 
@@ -89,6 +100,7 @@ class Alert:
     baseline: str  # which reference served: "first rows", "epoch 2026-11-21T10:00Z", "imported"
     span: Span
     members: tuple[str, ...] = ()  # the clients of a campaign, first member first
+    about: About = ABOUT
     suppressed: int = 0  # matches counted, not raised, since the episode began
 
     def alert_id(self, namespace: str) -> str:
@@ -167,7 +179,7 @@ def _own_fields(alert: Alert, alert_id: str, engine: Engine) -> Document:
         "namespace": engine.namespace,
         "severity": alert.severity,
         "stage": alert.rule.stage,
-        "model": {"name": alert.model, "version": alert.model_version},
+        "model": {"name": alert.model, "version": alert.model_version, **_known(alert.about)},
         "client": {"id": alert.client_id, "kind": alert.client_kind},
         "attack": {"family": alert.rule.family, "target": alert.target},
         "episode": {"start": rfc3339(alert.first_match_us), "suppressed": alert.suppressed},
@@ -185,6 +197,10 @@ def _own_fields(alert: Alert, alert_id: str, engine: Engine) -> Document:
     if alert.members:
         own["campaign"] = {"clients": list(alert.members), "size": len(alert.members)}
     return own
+
+
+def _known(about: About) -> Document:
+    return {name: value for name, value in about._asdict().items() if value}
 
 
 def _evidence(item: Evidence) -> Document:

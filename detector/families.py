@@ -8,6 +8,7 @@ bets nothing and counts as e = 1. To feed a new test into a family, add one line
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ class Family(NamedTuple):
     name: str
     meaning: str
     tests: tuple[tuple[str, float], ...]  # (signal with log10 e-values, weight)
-    progress: Progress
+    progress: tuple[Progress, ...]  # the one that got farthest counts
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -48,25 +49,25 @@ FAMILIES: tuple[Family, ...] = (
             ("steering.cloud", 1),
             ("gradient.block", 1),
         ),
-        Progress("steering.progress", 0, 1),
+        (Progress("steering.progress", 0, 1),),
     ),
     Family(
         "attribute_inference",
         "one record is tried with every value of an unknown feature",
         (("probing.sweep", 1),),
-        Progress("trajectory.queries", 1, 1_000, log=True),
+        (Progress("reach.swept", 1, 200, log=True),),
     ),
     Family(
         "membership_inference",
         "records are probed for having been in the training data",
         (("probing.threads", 1), ("probing.runs", 1), ("probing.bisection", 0.5)),
-        Progress("trajectory.queries", 1, 1_000, log=True),
+        (Progress("reach.records", 1, 200, log=True),),
     ),
     Family(
         "extraction",
         "the model is being copied with inputs of the caller's own making",
         (("novelty.far", 1),),
-        Progress("trajectory.queries", 1, 10_000, log=True),
+        (Progress("reach.copy", 0.01, 100, log=True),),
     ),
     Family(
         "adversarial_search",
@@ -79,28 +80,33 @@ FAMILIES: tuple[Family, ...] = (
             ("probing.threads", 1),
             ("probing.runs", 0.5),
         ),
-        Progress("trajectory.local", 0, 1),  # the search closes in; low confidence alone is normal with many classes
+        (Progress("reach.bracket", 2, 0.02, log=True),),
     ),
     Family(
         "explainer",
         "an input is varied one feature at a time, as LIME, SHAP and occlusion do",
         (("probing.coordinates", 1), ("probing.sweep", 1)),
-        Progress("trajectory.queries", 1, 1_000, log=True),
+        (Progress("trajectory.queries", 1, 1_000, log=True),),
     ),
     Family(
         "volume",
         "a client sends more queries than it or its peers ever did",
         (("volume.burst", 1),),
-        Progress("volume.rate", 1, 100_000, log=True),
+        (Progress("volume.rate", 1, 100_000, log=True),),
     ),
 )
+
+
+def _measures(family: Family) -> str:
+    return " or ".join(progress.signal for progress in family.progress)
+
 
 SIGNALS: tuple[Signal, ...] = tuple(
     signal
     for family in FAMILIES
     for signal in (
         Signal(f"{family.name}.evidence", "log10 e-value", -CAP, CAP, f"evidence that {family.meaning}"),
-        Signal(f"{family.name}.progress", "share", 0.0, 1.0, f"how far it got, from {family.progress.signal}"),
+        Signal(f"{family.name}.progress", "share", 0.0, 1.0, f"how far it got, from {_measures(family)}"),
     )
 )
 
@@ -132,7 +138,8 @@ def combine(signals: Mapping[str, F32], families: Iterable[Family] = FAMILIES) -
         alone = signals.get(family.tests[0][0]) if len(family.tests) == 1 else None  # a mean of one: itself
         evidence = _evidence(family, place, e_values, silent) if alone is None else alone
         columns[f"{family.name}.evidence"] = evidence
-        columns[f"{family.name}.progress"] = _progress(family.progress, signals, n)
+        reached = [_progress(progress, signals, n) for progress in family.progress]
+        columns[f"{family.name}.progress"] = reduce(np.fmax, reached)
     return columns
 
 

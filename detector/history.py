@@ -32,7 +32,6 @@ class HistoryState(NamedTuple):
     digests: U32  # [slots, 256] upper half of the digests of fresh queries
     wide: I32  # [slots, 256] thread number of each (number of its first query + 1)
     tight: I32  # [slots, 128]
-    step: F32  # [slots, 32] the last fresh step
     fresh: I64  # [slots] fresh queries so far
     queries: I64  # [slots] all queries so far, with or without input
     since_us: I64  # [slots] event time of the first query
@@ -57,6 +56,7 @@ class Geometry(NamedTuple):
     thread: F32
     tight: F32
     tight_joined: U8
+    record: I32
     run: I32
     coordinate: I32
     partners: I32
@@ -69,7 +69,6 @@ def history_state(capacity: int) -> HistoryState:
         digests=np.zeros((capacity, WINDOW), np.uint32),
         wide=np.zeros((capacity, WINDOW), np.int32),
         tight=np.zeros((capacity, TIGHT), np.int32),
-        step=np.zeros((capacity, DIMENSIONS), np.float32),
         fresh=np.zeros(capacity, np.int64),
         queries=np.zeros(capacity, np.int64),
         since_us=np.zeros(capacity, np.int64),
@@ -106,6 +105,7 @@ def observe(
         thread=blank[4],
         tight=blank[5],
         tight_joined=np.zeros(n, np.uint8),
+        record=np.zeros(n, np.int32),
         run=np.zeros(n, np.int32),
         coordinate=np.full(n, -1, np.int32),
         partners=np.zeros(n, np.int32),
@@ -149,6 +149,7 @@ def _observe(
             _coordinate(i, state.ring[c], sketch[i], state.fresh[c], out)
         out.number[i] = state.fresh[c] + 1
         out.founder[i] = state.wide[c, state.fresh[c] % WINDOW]
+        out.record[i] = state.tight[c, state.fresh[c] % TIGHT]
         _remember(c, sketch[i], digest[i], state)
 
 
@@ -174,7 +175,8 @@ def _measure(i: int, c: int, x: I16, r0: float, state: HistoryState, squared: F3
     newest = (fresh - 1) % WINDOW
     out.step[i] = np.sqrt(squared[newest]) / r0
     if fresh >= 2:
-        out.cosine[i] = _turn(ring, newest, x, state.step[c])
+        _between(ring, (fresh - 2) % WINDOW, newest, gap)
+        out.cosine[i] = _turn(ring, newest, x, gap)
     ordered = squared.view(np.int32)  # floats from 0 up are ordered like their bits, and whole numbers compare in SIMD
     tight = least(ordered, fresh, 1, min(known, TIGHT))
     joined = min(tight, least(ordered, fresh, TIGHT + 1, known))
@@ -267,11 +269,17 @@ def _thread_turn(threads: I32, fresh: int, known: int, member: int, ring: I16, x
         if threads[(fresh - age) & mask] == thread:
             w = (fresh - age) % WINDOW
             if head >= 0:
-                for k in range(DIMENSIONS):
-                    gap[k] = np.float32(ring[k, head]) - np.float32(ring[k, w])
+                _between(ring, w, head, gap)
                 return head, _turn(ring, head, x, gap)
             head = w
     return head, np.nan
+
+
+@kernel
+def _between(ring: I16, start: int, stop: int, gap: F32) -> None:
+    """Write the step from one place to another into `gap`."""
+    for k in range(DIMENSIONS):
+        gap[k] = np.float32(ring[k, stop]) - np.float32(ring[k, start])
 
 
 @kernel
@@ -290,10 +298,6 @@ def _turn(ring: I16, at: int, x: I16, before: F32) -> float:
 def _remember(c: int, x: I16, digest: int, state: HistoryState) -> None:
     fresh = state.fresh[c]
     place = fresh % WINDOW
-    if fresh:
-        newest = (fresh - 1) % WINDOW
-        for k in range(DIMENSIONS):
-            state.step[c, k] = np.float32(x[k]) - np.float32(state.ring[c, k, newest])
     for k in range(DIMENSIONS):
         state.ring[c, k, place] = x[k]
     state.digests[c, place] = np.uint32(digest >> np.uint64(32))

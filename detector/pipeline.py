@@ -17,6 +17,7 @@ from detector.baseline import Baselines
 from detector.clients import Clients
 from detector.detectors import Detector, View, discover, starved
 from detector.events import F32, EventBatch, ModelRef
+from detector.registry import Registry
 from detector.rules import Ruleset
 from detector.settings import LimitSettings
 from detector.triage import Context, Triage, build_alert
@@ -36,11 +37,12 @@ class Pipeline:
         secret: bytes,
         detectors: tuple[Detector, ...] | None = None,
         watch: Watch | None = None,
+        registry: Registry | None = None,
     ) -> None:
         seed = int.from_bytes(hashlib.blake2b(secret, digest_size=8, person=b"sketch").digest(), "big") >> 1
         self.detectors = detectors if detectors is not None else discover()
         self.ruleset = ruleset
-        self.triage = Triage(ruleset)
+        self.triage = Triage(ruleset, registry)
         self.baselines = Baselines(limits.models, seed)
         self.history = history.history_state(limits.clients)
         self.answers = answers.answer_state(limits.clients)
@@ -113,7 +115,9 @@ class Pipeline:
     def _context(self, view: View, signals: Columns, row: int) -> Context:
         place = signals.get("steering.target", view.cosine)[row]
         target = "" if np.isnan(place) else self.labels.text(int(view.places[row, int(place)]))
-        return Context(int(view.since_us[row]), self.baselines.names[int(view.reference[row])], target)
+        batch = view.batch
+        entry = self.triage.registry.entry(batch.models[int(batch.model[row])])
+        return Context(int(view.since_us[row]), self.baselines.names[int(view.reference[row])], target, entry)
 
     def _starve(self, detector: Detector, view: View) -> None:
         """Count the events that hold less detail than a detector needs, by model."""

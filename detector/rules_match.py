@@ -15,6 +15,7 @@ import numpy as np
 from detector.alerts import SEVERITIES
 from detector.conditions import Mask, evaluate
 from detector.events import F32, I64, U8, EventBatch, Flag
+from detector.registry import SEVERITY, Registry
 from detector.rules import Rule, Ruleset
 
 
@@ -29,8 +30,9 @@ class Matches(NamedTuple):
 class Matcher:
     """Evaluates a rule set. What it remembers between chunks is a cache and counters, never a part of the result."""
 
-    def __init__(self, ruleset: Ruleset) -> None:
+    def __init__(self, ruleset: Ruleset, registry: Registry) -> None:
         self.rules = ruleset.active
+        self.registry = registry
         self.excepted: Counter[tuple[str, str]] = Counter()  # (rule, exception) -> matches left out
         self._admits: dict[tuple[int, str], bool] = {}
         self._covers: dict[tuple[int, int, str], bool] = {}
@@ -45,7 +47,12 @@ class Matcher:
             if rule.exceptions and len(rows):
                 rows = self._without_exceptions(index, rule, batch, rows)
             if len(rows):
-                yield Matches(index, rows, _levels(rule, batch, signals, rows))
+                level = _levels(rule, batch, signals, rows)
+                yield Matches(index, rows, SEVERITY[level - 1, self._sensitivity(batch, rows)])
+
+    def _sensitivity(self, batch: EventBatch, rows: I64) -> I64:
+        ranks = np.array([self.registry.entry(ref).rank for ref in batch.models], np.int64)
+        return ranks[batch.model[rows]]
 
     def _watched(self, index: int, rule: Rule, batch: EventBatch, rows: I64) -> I64:
         watched = np.array([self._admit(index, rule, ref.name) for ref in batch.models], np.bool_)

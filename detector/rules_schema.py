@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
     Strict,
     StringConstraints,
@@ -25,18 +24,17 @@ from pydantic import (
     model_validator,
 )
 from pydantic.dataclasses import dataclass
-from pydantic_core import ErrorDetails, PydanticCustomError
 
 from detector.alerts import SEVERITIES
 from detector.atlas import Atlas
 from detector.conditions import Condition, read_condition, thresholds
 from detector.detectors import Signal
 from detector.families import FAMILIES
+from detector.rules_faults import STRICT, Line, fault, note
 from detector.rules_yaml import Source, clip, nearest
 
 FAMILY_NAMES = tuple(family.name for family in FAMILIES)
 
-_STRICT = ConfigDict(extra="forbid")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -65,38 +63,33 @@ def _duration(text: object) -> int:
 def _mitigation(id_: str, info: ValidationInfo) -> str:
     known = _checks(info).atlas.mitigations
     if id_ not in known:
-        raise _fault("QW303", f"unknown ATLAS mitigation {clip(id_)!r}{nearest(id_, known)}")
+        raise fault("QW303", f"unknown ATLAS mitigation {clip(id_)!r}{nearest(id_, known)}")
     return id_
 
 
 def _technique(id_: str, info: ValidationInfo) -> str:
     atlas: Atlas = _checks(info).atlas
     if id_ in atlas.retired:
-        raise _fault("QW302", f"{id_} was withdrawn from ATLAS; {atlas.retired[id_]} took its place")
+        raise fault("QW302", f"{id_} was withdrawn from ATLAS; {atlas.retired[id_]} took its place")
     if id_ not in atlas.techniques:
         near = nearest(id_, atlas.techniques)
-        raise _fault("QW301", f"unknown technique {clip(id_)!r} (ATLAS {atlas.version}){near}")
+        raise fault("QW301", f"unknown technique {clip(id_)!r} (ATLAS {atlas.version}){near}")
     return id_
 
 
 def _expiry(day: date, info: ValidationInfo) -> date:
     today: date | None = _checks(info).today
     if today is not None and day < today:
-        raise _fault("QW501", f"the exception expired on {day}: remove it, or have its owner renew it")
+        raise fault("QW501", f"the exception expired on {day}: remove it, or have its owner renew it")
     return day
 
 
 def _clients(patterns: tuple[str, ...]) -> tuple[str, ...]:
     if any(set(pattern) == {"*"} for pattern in patterns):
-        raise _fault("QW502", "an exception for every client switches the rule off: write stage: off instead")
+        raise fault("QW502", "an exception for every client switches the rule off: write stage: off instead")
     return patterns
 
 
-def _fault(code: str, message: str) -> PydanticCustomError:
-    return PydanticCustomError(code, "{text}", {"text": message})
-
-
-Line = Annotated[str, Strict(), StringConstraints(min_length=1, max_length=200)]
 Prose = Annotated[str, Strict(), StringConstraints(min_length=1, max_length=16_000)]
 Slug = Annotated[str, Strict(), StringConstraints(pattern=r"^[a-z][a-z0-9-]{1,63}$")]
 Uuid = Annotated[str, Strict(), StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
@@ -106,7 +99,7 @@ Severity = Literal["low", "medium", "high", "critical"]
 Lines = tuple[Line, ...]
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Models:
     """Which models a rule watches: globs on the model's name."""
 
@@ -118,7 +111,7 @@ class Models:
         return any(fnmatchcase(model, p) for p in self.include) and not any(fnmatchcase(model, p) for p in self.exclude)
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Step:
     """A rung of the ladder: with this, the episode has that severity."""
 
@@ -126,7 +119,7 @@ class Step:
     severity: Severity
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class RuleException:
     """Clients that a rule leaves alone up to and including the day of expiry, judged by event time."""
 
@@ -147,7 +140,7 @@ class RuleException:
         return int(end.timestamp()) * 1_000_000
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Containment:
     """What an analyst may approve; the gateway carries it out."""
 
@@ -170,7 +163,7 @@ class Containment:
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Respond:
     """What to do about an alert."""
 
@@ -178,7 +171,7 @@ class Respond:
     containment: Containment | None = None
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Given:
     """The traffic of a rule's test: one simulated client."""
 
@@ -194,11 +187,11 @@ class Given:
         attacks, benign = _checks(info).attacks, _checks(info).benign
         name, known = (self.attack, attacks) if self.attack is not None else (self.benign, benign)
         if known is not None and name not in known:
-            raise _fault("QW403", f"unknown kind of traffic {clip(name)!r}{nearest(str(name), known)}")
+            raise fault("QW403", f"unknown kind of traffic {clip(name)!r}{nearest(str(name), known)}")
         return self
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Expect:
     """What the rule must do on it: alerts raised, and the severities that the last of them may have."""
 
@@ -206,7 +199,7 @@ class Expect:
     severity: tuple[Severity, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class RuleTest:
     """One test inside a rule."""
 
@@ -227,13 +220,13 @@ class RuleTest:
 
 def _both_kinds(tests: tuple[RuleTest, ...]) -> tuple[RuleTest, ...]:
     if not any(test.positive for test in tests):
-        raise _fault("QW401", "no positive test: one that expects at least one alert")
+        raise fault("QW401", "no positive test: one that expects at least one alert")
     if not any(test.near_miss for test in tests):
-        raise _fault("QW402", "no near-miss test: one with benign traffic that expects no alert")
+        raise fault("QW402", "no near-miss test: one with benign traffic that expects no alert")
     return tests
 
 
-@dataclass(frozen=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, slots=True, config=STRICT)
 class Rule:
     """One detection rule, as written."""
 
@@ -292,7 +285,7 @@ def read_rule(source: Source, checks: Checks) -> Rule | None:
         rule = _RULE.validate_python(data, context=checks)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            _translate(source, detail)
+            note(source, detail, _OWNERS)
         return None
     return None if source.problems else rule
 
@@ -322,33 +315,3 @@ def _family(source: Source, data: dict[str, Any], *, known: bool) -> str:
         source.problem(("when",), "QW205", f"signals of {len(asked)} families here: name one with the key 'family'")
         return ""
     return asked.pop()
-
-
-_MESSAGES = {
-    "dataclass_type": "a mapping was expected here",
-    "tuple_type": "a list was expected here",
-    "string_type": "text was expected here; put it in quotes (a colon and a blank make a mapping)",
-    "int_type": "a whole number was expected here",
-    "date_type": "a date was expected here, such as 2026-12-31",
-}
-
-
-def _translate(source: Source, detail: ErrorDetails) -> None:
-    kind, where = detail["type"], detail["loc"]
-    name = clip(where[-1]) if where and isinstance(where[-1], str) else ""
-    if kind == "unexpected_keyword_argument":
-        owner = next((str(part) for part in reversed(where[:-1]) if isinstance(part, str)), "")
-        known = [f.name for f in fields(_OWNERS[owner])]
-        source.problem(where, "QW104", f"unknown key {name!r}{nearest(name, known)}", key=True)
-    elif kind == "missing":
-        source.problem(where, "QW105", f"key {name!r} is missing")
-    elif kind == "literal_error":
-        known = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
-        source.problem(
-            where, "QW106", f"{clip(detail['input'])!r} is not valid here{nearest(str(detail['input']), known)}"
-        )
-    elif kind.startswith("QW"):
-        source.problem(where, kind, detail["msg"])
-    else:
-        message = _MESSAGES.get(kind, detail["msg"].removeprefix("Value error, "))
-        source.problem(where, "QW106", f"{name}: {message}" if name else message)

@@ -54,7 +54,7 @@ class Source:
         try:
             root = _compose(text)
             if root is None:
-                self.problem((), "QW101", "the file is empty: a rule was expected")
+                self.problem((), "QW101", "the file is empty")
             else:
                 self.data = self._build(root, ())
         except _FaultError as fault:
@@ -104,7 +104,7 @@ class Source:
     def _scalar(self, node: Node, where: Where) -> Any:
         read = _SCALARS.get(_tag(node)) if isinstance(node, ScalarNode) else None
         if read is None:
-            self.problem(where, "QW107", "tags (!…) are not used in rules")
+            self.problem(where, "QW107", "tags (!…) are not used here")
             self._unread.add(where)
             return None
         try:

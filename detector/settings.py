@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     namespace: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")
     store: Literal["sqlite", "elasticsearch"] = "sqlite"
     rules: Path | None = None  # a folder of rules; default: the shipped ones
+    models: Path | None = None  # models.yml: sensitivity, output and owner of the protected models
     secret: SecretStr = SecretStr(
         "querywatch"
     )  # keys the hashes of client ids, so that nobody can choose colliding ones

@@ -20,11 +20,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.alerts import SEVERITIES, Alert, Evidence, Span
+from detector.alerts import SEVERITIES, About, Alert, Evidence, Span
 from detector.conditions import thresholds
 from detector.events import F32, I64, U8, EventBatch
 from detector.families import family_tests
 from detector.kernel import kernel
+from detector.registry import UNKNOWN, Entry, Registry
 from detector.rules import Rule, Ruleset
 from detector.rules_match import Matcher
 from detector.rules_yaml import clip
@@ -60,9 +61,10 @@ class Emission(NamedTuple):
 class Triage:
     """One rule set at work. Its counters are by active rule and for metrics; they are no part of the result."""
 
-    def __init__(self, ruleset: Ruleset) -> None:
+    def __init__(self, ruleset: Ruleset, registry: Registry | None = None) -> None:
         self.ruleset = ruleset
-        self.matcher = Matcher(ruleset)
+        self.registry = registry or Registry()
+        self.matcher = Matcher(ruleset, self.registry)
         rules = ruleset.active
         self.columns = tuple(
             rule.uuid for rule in rules
@@ -204,7 +206,7 @@ class Context(NamedTuple):
     start_us: int  # the client's first query to the model, as far as remembered
     baseline: str  # which reference served
     target: str = ""  # the class that the client climbs towards
-    sensitivity: float = 1.0  # what the model protects, 0–1
+    model: Entry = UNKNOWN  # what its owner says of the model
     quantiles: Mapping[str, tuple[float, float, float]] = {}  # signal -> p50, p95, p99 over the model's other clients
 
 
@@ -232,10 +234,11 @@ def build_alert(
         client_ip=batch.client_ip[row],
         model=model.name,
         model_version=model.version,
+        about=About(context.model.sensitivity, context.model.owner, context.model.output or ""),
         queries=int(np.nan_to_num(_at(signals, "trajectory.queries", row))),
         target=context.target if rule.family in TARGETED else "",
         reason="",
-        risk=risk(_at(signals, f"{rule.family}.evidence", row), progress, context.sensitivity),
+        risk=risk(_at(signals, f"{rule.family}.evidence", row), progress, context.model.rank),
         evidence=evidence,
         contributions=contributions,
         baseline=context.baseline,
@@ -245,16 +248,16 @@ def build_alert(
     return replace(alert, reason=_reason(alert, progress))
 
 
-def risk(evidence: float, progress: float, sensitivity: float) -> float:
-    """Return 0–100, rising with each of its three parts.
+def risk(evidence: float, progress: float, sensitivity: int) -> float:
+    """Return 0–100, rising with each of its three parts; `sensitivity` is 0 (low) to 3 (critical).
 
     Strength is 1 − 2^(−evidence/3): half at an e-value of 10³, three quarters at 10⁶. Evidence alone gives at most 60:
-    the rest is for how far the attacker got. What the model protects scales the whole between a half and one.
+    the rest is for how far the attacker got. What the model protects scales the whole: ½, ⅔, ⅚ or 1.
     NaN counts as nothing known: 0.
     """
     strength = 1.0 - 2.0 ** (-max(float(np.nan_to_num(evidence)), 0.0) / 3.0)
     reach = 0.6 + 0.4 * min(max(float(np.nan_to_num(progress)), 0.0), 1.0)
-    return float(100.0 * strength * reach * (0.5 + 0.5 * min(max(sensitivity, 0.0), 1.0)))
+    return float(100.0 * strength * reach * (3 + sensitivity) / 6)
 
 
 def _at(signals: Mapping[str, F32], name: str, row: int) -> float:

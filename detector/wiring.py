@@ -55,8 +55,10 @@ def rules_of(settings: Settings, folder: Path | None = None) -> Ruleset:
 def build_pipeline(settings: Settings, ruleset: Ruleset, watch: Watch | None = None) -> Pipeline:
     """Return all of detection, for the live service and for replays alike; `watch` sees every chunk's signals."""
     from detector.pipeline import Pipeline  # noqa: PLC0415
+    from detector.registry import load_registry  # noqa: PLC0415
 
-    return Pipeline(ruleset, settings.limits, settings.secret.get_secret_value().encode(), watch=watch)
+    secret = settings.secret.get_secret_value().encode()
+    return Pipeline(ruleset, settings.limits, secret, watch=watch, registry=load_registry(settings.models))
 
 
 def build_service(settings: Settings, ruleset: Ruleset, store: AlertStore, *, until_end: bool = False) -> Service:

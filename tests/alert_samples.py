@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from detector.alerts import Alert, Document, Engine, Evidence, RuleRef, Span, Technique, document
+from detector.alerts import About, Alert, Document, Engine, Evidence, RuleRef, Span, Technique, document
 
 START_US = 1_763_805_600_000_000  # 2025-11-22T10:00:00Z
 RULE = RuleRef(
@@ -47,6 +47,7 @@ def make_alert(**changes: Any) -> Alert:
         "client_ip": "192.0.2.7",
         "model": "credit",
         "model_version": "4",
+        "about": About("high", "risk analytics", "scores"),
         "queries": 212,
         "target": "approved",
         "reason": "key-7 climbs towards class approved of credit: evidence 8.4 against a threshold of 6",

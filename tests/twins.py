@@ -67,7 +67,7 @@ def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: fl
     past.queries += 1
     past.since_us = past.since_us if past.queries > 1 else time_us
     row: Row = dict.fromkeys(("step", "cosine", "near", "joined", "thread", "tight"), math.nan)
-    row |= dict.fromkeys(("fresh", "path", "tight_joined", "run", "partners", "number", "founder"), 0)
+    row |= dict.fromkeys(("fresh", "path", "tight_joined", "run", "partners", "number", "founder", "record"), 0)
     row |= {"coordinate": -1, "queries": past.queries, "since_us": past.since_us}
     if digest:
         past.digests.append(digest)
@@ -81,7 +81,7 @@ def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: fl
         _measure(row, new, window, r0)
     if raw:
         _coordinate(row, new, window[-NEAR:])
-    row["founder"] = new.wide + 1
+    row |= {"founder": new.wide + 1, "record": new.tight + 1}
     past.fresh.append(new)
     return row
 

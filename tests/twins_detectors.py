@@ -15,6 +15,7 @@ from detector import answers
 from detector.detectors import View, novelty, probing, steering, volume
 from detector.events import F32, F64, I16, EventBatch
 from tests.twins import Mixture, Pair, power, stakes
+from tests.twins_reach import ReachTwin
 
 Signals = dict[str, float]
 MASK = (1 << 64) - 1
@@ -406,10 +407,10 @@ class TrajectoryTwin:
 
     def _inside(self, founder: int, label: int, confidence: float) -> None:
         """Measure against the first query of the thread, if it is among the last 256, and against the one before."""
-        self.confidences.append(confidence if math.isnan(confidence) else int(confidence * 32_000) / 32_000)
+        self.confidences.append(confidence if math.isnan(confidence) else int(confidence * 254) / 254)
         number = len(self.confidences)
         if number - 256 < founder < number:
-            gained = confidence - self.confidences[founder - 1]  # the first is kept in steps of 1/32,000
+            gained = confidence - self.confidences[founder - 1]  # the first is kept in steps of 1/254
             if not math.isnan(gained):
                 self.rise += (gained - self.rise) / 32
         if self.last is not None and self.last[0] == founder and label >= 0:
@@ -423,4 +424,5 @@ TWINS: dict[str, type[Twin]] = {
     "novelty": NoveltyTwin,
     "volume": VolumeTwin,
     "trajectory": TrajectoryTwin,
+    "reach": ReachTwin,
 }

@@ -186,7 +186,7 @@ def _facts(state: Document, events: Documents) -> RenderableType:
         "alert": own["alert_id"],
         "status": own["status"] + (f", {own['assignee']}" if own.get("assignee") else ""),
         "client": f"{own['client']['id']} ({own['client']['kind']})" + (f" from {address}" if address else ""),
-        "model": f"{own['model']['name']} {own['model']['version']}",
+        "model": _model(own["model"]),
         "attack": own["attack"]["family"]
         + (f", aimed at {own['attack']['target']}" if own["attack"]["target"] else ""),
         "ATLAS": _atlas(state),
@@ -211,6 +211,12 @@ def _facts(state: Document, events: Documents) -> RenderableType:
         if value:
             table.add_row(name, cell(value))
     return table
+
+
+def _model(model: Document) -> str:
+    known = [f"sensitivity {model['sensitivity']}"] if "sensitivity" in model else []
+    known += [f"owner {model['owner']}"] if "owner" in model else []
+    return f"{model['name']} {model['version']}" + (f" ({', '.join(known)})" if known else "")
 
 
 def _atlas(state: Document) -> str:

@@ -68,6 +68,7 @@ class View(NamedTuple):
     thread: F32  # [n] cosine of the last two steps inside the wide thread (2 r0, 256); NaN where none was joined
     tight: F32  # [n] cosine of the last two steps inside the tight thread (0.3 r0, 128); NaN where none
     tight_joined: U8  # [n] 1 where a tight thread was joined
+    record: I32  # [n] number of the first query of its tight thread; its own where it begins one, 0 where not fresh
     run: I32  # [n] how often this very input came back to back, this one included; 0 without a digest
     coordinate: (
         I32  # [n] the feature in which alone it differs from one of the last 64; −1 where none or over 32 features

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.detectors import Need, Signal, View
-from detector.events import F32, I16, I32, I64, InputLevel, OutputLevel
+from detector.events import F32, I32, I64, U8, InputLevel, OutputLevel
 from detector.history import WINDOW
 from detector.kernel import kernel
 
@@ -22,7 +22,7 @@ class TrajectoryState(NamedTuple):
     certainty: F32  # [slots] running mean of the top-1 confidence
     rise: F32  # [slots] running mean of the confidence gained since the thread's first query
     flips: F32  # [slots] running share of thread queries answered otherwise than the one before
-    began: I16  # [slots, 256] confidence of fresh queries by number, × 32,000; −1 = none
+    began: U8  # [slots, 256] confidence of fresh queries by number, × 254, + 1; 0 = none
     founder: I32  # [slots] thread of the newest fresh query
     label: I64  # [slots] its answer
 
@@ -60,7 +60,7 @@ class Trajectory:
             certainty=certainty,
             rise=rise,
             flips=flips,
-            began=np.zeros((capacity, WINDOW), np.int16),
+            began=np.zeros((capacity, WINDOW), np.uint8),
             founder=np.zeros(capacity, np.int32),
             label=np.zeros(capacity, np.int64),
         )
@@ -105,8 +105,8 @@ def _observe(moves: Moves, state: TrajectoryState, out: Out) -> None:
 def _inside(i: int, certain: bool, moves: Moves, state: TrajectoryState) -> None:
     """Measure a fresh query against its thread: the first query of it, and the one before."""
     c, number, founder = moves.slot[i], moves.number[i], moves.founder[i]
-    state.began[c, (number - 1) % WINDOW] = int(moves.confidence[i] * 32_000) if certain else -1
-    first = state.began[c, (founder - 1) % WINDOW] / 32_000
+    state.began[c, (number - 1) % WINDOW] = int(moves.confidence[i] * 254) + 1 if certain else 0
+    first = (state.began[c, (founder - 1) % WINDOW] - 1) / 254
     if certain and number - WINDOW < founder < number and first >= 0.0:
         state.rise[c] += SHARE * (moves.confidence[i] - first - state.rise[c])
     if founder == state.founder[c] and moves.label[i] >= 0:

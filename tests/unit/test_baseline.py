@@ -140,6 +140,8 @@ def test_popular_records_that_return_every_hour_leave_the_scale_alone() -> None:
     line.process(streams.batch(crowd(40, 8)))
     scale = float(line.baselines.scales.r0[0])
     for hour in range(1, 6):
-        line.process(streams.batch([replace(query, time_us=query.time_us + 3_600_000_000 * hour) for query in crowd(40, 8)]))
+        line.process(
+            streams.batch([replace(query, time_us=query.time_us + 3_600_000_000 * hour) for query in crowd(40, 8)])
+        )
     assert line.baselines.scales.r0[0] > 0.8 * scale
     assert len(rows_of(line)) == line.baselines.scales.row_count[0]

@@ -17,7 +17,10 @@ from detector.sketch import DIMENSIONS
 from tests import streams
 from tests.twins import Past, geometry
 
-EXACT = ("queries", "since_us", "fresh", "path", "tight_joined", "run", "coordinate", "partners", "number", "founder")
+EXACT = (
+    "queries", "since_us", "fresh", "path", "tight_joined", "run", "coordinate", "partners", "number", "founder",
+    "record",
+)  # fmt: skip
 NUMBERS = ("step", "cosine", "near", "joined", "thread", "tight")
 R0 = 100.0
 

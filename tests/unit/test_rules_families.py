@@ -12,7 +12,7 @@ from detector.detectors import discover
 from detector.families import FAMILIES, SIGNALS, Family, Progress, combine, family_tests
 from tests.unit.rules_support import column
 
-PAIR = Family("pair", "a test", (("a.x", 3), ("b.y", 1)), Progress("c.z", 1, 0))
+PAIR = Family("pair", "a test", (("a.x", 3), ("b.y", 1)), (Progress("c.z", 1, 0),))
 LOG_E = st.one_of(st.just(math.nan), st.floats(-250, 250, width=32))
 
 
@@ -51,9 +51,15 @@ def test_progress_runs_from_start_to_end_and_is_clipped() -> None:
 
 
 def test_progress_can_be_read_on_a_log_scale() -> None:
-    family = Family("pair", "a test", (("a.x", 1),), Progress("q", 1, 10_000, log=True))
+    family = Family("pair", "a test", (("a.x", 1),), (Progress("q", 1, 10_000, log=True),))
     columns = combine({"q": column([0, 1, 100, 10_000, 1e6])}, (family,))
     np.testing.assert_allclose(columns["pair.progress"], [0, 0, 0.5, 1, 1], rtol=1e-6)
+
+
+def test_of_several_measures_of_progress_the_one_that_got_farthest_counts() -> None:
+    family = PAIR._replace(progress=(Progress("c.z", 0, 1), Progress("q", 2, 0.02, log=True)))
+    columns = combine({"c.z": column([0.5, 0.5, math.nan]), "q": column([0.2, 0.002, 2])}, (family,))
+    np.testing.assert_allclose(columns["pair.progress"], [0.5, 1, 0], rtol=1e-6)
 
 
 def test_every_family_of_the_table_is_in_the_catalogue_and_speaks() -> None:
@@ -67,5 +73,5 @@ def test_every_family_of_the_table_is_in_the_catalogue_and_speaks() -> None:
 def test_every_test_and_measure_of_the_table_is_offered_by_a_detector() -> None:
     offered = {signal.name: signal for detector in discover() for signal in detector.signals}
     for family in FAMILIES:
-        assert {test for test, _ in family.tests} | {family.progress.signal} <= set(offered)
+        assert {test for test, _ in family.tests} | {p.signal for p in family.progress} <= set(offered)
         assert {offered[test].unit for test, _ in family.tests} == {"log10 e-value"}

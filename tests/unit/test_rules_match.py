@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.conditions import Condition, Every, Some, Threshold, evaluate
+from detector.registry import Registry
 from detector.rules_match import Matcher
 from detector.rules_yaml import Source
 from tests.unit.rules_support import CATALOGUE, RULE, batch_of, column, edited, renamed, ruleset_of
@@ -69,7 +70,7 @@ def signals_of(evidence: list[float], progress: float = 0.0) -> dict[str, np.nda
 
 
 def test_the_highest_rung_of_the_ladder_counts(tmp_path: Path) -> None:
-    matcher = Matcher(ruleset_of(tmp_path, RULE))
+    matcher = Matcher(ruleset_of(tmp_path, RULE), Registry())
     (low,) = matcher.matches(batch_of([0, 1, 2, 3]), signals_of([2, 3, 6, math.nan]))
     assert (low.rows.tolist(), low.level.tolist()) == ([1, 2], [2, 3])
     (high,) = matcher.matches(batch_of([0, 1]), signals_of([3, 3], progress=0.9))
@@ -81,7 +82,7 @@ def test_nobody_named_counts_one_step_less_but_at_least_low(tmp_path: Path) -> N
     batch = batch_of([0, 1], client=["unknown", "key-1"])
     found = {
         match.rule: match.level.tolist()
-        for match in Matcher(ruleset_of(tmp_path, *rules)).matches(batch, signals_of([3, 3]))
+        for match in Matcher(ruleset_of(tmp_path, *rules), Registry()).matches(batch, signals_of([3, 3]))
     }
     assert found == {0: [1, 2], 1: [1, 1]}
 
@@ -89,7 +90,7 @@ def test_nobody_named_counts_one_step_less_but_at_least_low(tmp_path: Path) -> N
 def test_models_are_taken_in_and_left_out_by_glob(tmp_path: Path) -> None:
     text = edited("severity: medium", 'severity: medium\nmodels: {include: ["fraud-*"], exclude: ["*-sandbox"]}')
     batch = batch_of([0, 1, 2], model=["fraud-2", "fraud-sandbox", "score"])
-    (found,) = Matcher(ruleset_of(tmp_path, text)).matches(batch, signals_of([4, 4, 4]))
+    (found,) = Matcher(ruleset_of(tmp_path, text), Registry()).matches(batch, signals_of([4, 4, 4]))
     assert found.rows.tolist() == [0]
 
 
@@ -98,7 +99,7 @@ def test_exceptions_hold_for_ids_and_globs_until_their_day_ends_and_are_counted(
         RULE
         + "exceptions:\n  - {id: qa, client: [key-qa, 'ci-*'], reason: nightly, owner: mlops, expires: 2026-12-31}\n"
     )
-    matcher = Matcher(ruleset_of(tmp_path, text))
+    matcher = Matcher(ruleset_of(tmp_path, text), Registry())
     last = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000 - 1
     clients = ["key-qa", "ci-7", "key-1", "key-qa", "key-qa2"]
     batch = batch_of([last, last, last, last + 1, last], client=clients)
@@ -108,5 +109,5 @@ def test_exceptions_hold_for_ids_and_globs_until_their_day_ends_and_are_counted(
 
 
 def test_a_rule_that_is_off_is_not_evaluated(tmp_path: Path) -> None:
-    matcher = Matcher(ruleset_of(tmp_path, edited("stage: alert", '"stage": off')))
+    matcher = Matcher(ruleset_of(tmp_path, edited("stage: alert", '"stage": off')), Registry())
     assert list(matcher.matches(batch_of([0]), signals_of([99]))) == []

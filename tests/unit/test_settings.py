@@ -14,7 +14,7 @@ from pydantic import BaseModel, SecretStr
 from detector.settings import Settings, SettingsError, load_settings
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "querywatch.toml"
-UNSET = {"rules"}  # no default that a file could hold: shown as a comment
+UNSET = {"rules", "models"}  # no default that a file could hold: shown as a comment
 
 
 @pytest.fixture(autouse=True)

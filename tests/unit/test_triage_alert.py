@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from detector.alerts import Alert, Engine, document
 from detector.families import combine
+from detector.registry import Entry
 from detector.rules import verdict
 from detector.triage import Context, Triage, build_alert, risk
 from tests.unit.rules_support import RULE, batch_of, column, ruleset_of
 
 START = 1_700_000_000_000_000
 PARTS = st.floats(0, 1)
+RANKS = st.integers(0, 3)
 
 
 def alerts_of(folder: Path, text: str = RULE, client: str = "key-1") -> list[Alert]:
@@ -35,7 +37,8 @@ def alerts_of(folder: Path, text: str = RULE, client: str = "key-1") -> list[Ale
     batch = batch_of([START + i for i in range(4)], client=[client] * 4, start=100)
     triage = Triage(ruleset)
     found = triage.observe(batch, np.zeros(4, np.int64), signals, triage.state(1))
-    context = Context(START - 5, "first rows", "3", quantiles={"inversion.evidence": (0.1, 0.5, 1.0)})
+    entry = Entry("scorer", sensitivity="medium", output="scores", owner="risk")
+    context = Context(START - 5, "first rows", "3", entry, quantiles={"inversion.evidence": (0.1, 0.5, 1.0)})
     return [build_alert(ruleset, emission, batch, signals, context) for emission in found]
 
 
@@ -90,11 +93,13 @@ def test_the_document_is_complete(tmp_path: Path) -> None:
     assert doc["threat"]["technique"]["subtechnique"] == {"id": ["AML.T0024.001"], "name": ["Invert AI Model"]}
     assert (doc["rule"]["category"], doc["querywatch"]["stage"]) == ("inversion", "alert")
     assert doc["event"]["severity"] == 47
+    known = {"sensitivity": "medium", "owner": "risk", "output": "scores"}
+    assert doc["querywatch"]["model"] == {"name": "scorer", "version": "1", **known}
 
 
-@given(PARTS, PARTS, PARTS, PARTS, st.floats(-5, 300), st.floats(0, 300))
+@given(PARTS, PARTS, RANKS, RANKS, st.floats(-5, 300), st.floats(0, 300))
 def test_risk_stays_in_range_and_rises_with_each_part(
-    p: float, more_p: float, s: float, more_s: float, e: float, more_e: float
+    p: float, more_p: float, s: int, more_s: int, e: float, more_e: float
 ) -> None:
     low = risk(e, p, s)
     assert 0 <= low <= 100
@@ -102,8 +107,8 @@ def test_risk_stays_in_range_and_rises_with_each_part(
 
 
 def test_risk_knows_nothing_of_what_is_nan() -> None:
-    assert risk(math.nan, 1, 1) == 0
-    assert risk(6, math.nan, 1) == risk(6, 0, 1) == pytest.approx(45)
+    assert risk(math.nan, 1, 3) == 0
+    assert risk(6, math.nan, 3) == risk(6, 0, 3) == pytest.approx(45)
 
 
 def test_a_rule_test_is_judged_by_raised_alerts_and_the_highest_severity(tmp_path: Path) -> None:
