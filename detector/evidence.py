@@ -21,7 +21,7 @@ RESTART = 64  # events between two starts
 LIVE = 4  # starts that `Pair` follows at once; the poorest is dropped for a new one, which only lowers E
 CAP = 1e200
 SHARED_CAP = 1e30  # of bets that share their wealth: kept in single precision
-SWITCH = 1 / 32  # of the wealth is spread over all bets with every event
+SWITCH = 1 / 64  # of the wealth is spread over all bets with every event
 POWERS = (0.1, 0.3, 0.5, 0.7)
 RANKS = 4096
 

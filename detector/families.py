@@ -44,10 +44,8 @@ FAMILIES: tuple[Family, ...] = (
         "inversion",
         "inputs are being rebuilt from the model's answers",
         (
-            ("steering.climb", 1),
-            ("steering.climb_thread", 1),
-            ("steering.cloud", 1),
-            ("gradient.block", 1),
+            ("steering.parent", 1),
+            ("recency.nearest", 1),
         ),
         (Progress("steering.progress", 0, 1),),
     ),
@@ -73,8 +71,8 @@ FAMILIES: tuple[Family, ...] = (
         "adversarial_search",
         "the decision boundary is searched for an input that the model gets wrong",
         (
-            ("steering.climb", 1),
-            ("steering.climb_thread", 1),
+            ("steering.parent", 1),
+            ("recency.nearest", 1),
             ("probing.bisection", 1),
             ("probing.coordinates", 1),
             ("probing.threads", 1),

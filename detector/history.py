@@ -50,6 +50,8 @@ class Geometry(NamedTuple):
     cosine: F32
     near: F32
     joined: F32
+    age: I32
+    parent: I32
     number: I64
     founder: I32
     path: U8
@@ -99,6 +101,8 @@ def observe(
         cosine=blank[1],
         near=blank[2],
         joined=blank[3],
+        age=np.zeros(n, np.int32),
+        parent=np.zeros(n, np.int32),
         number=np.zeros(n, np.int64),
         founder=np.zeros(n, np.int32),
         path=np.zeros(n, np.uint8),
@@ -182,8 +186,15 @@ def _measure(i: int, c: int, x: I16, r0: float, state: HistoryState, squared: F3
     joined = min(tight, least(ordered, fresh, TIGHT + 1, known))
     out.near[i] = _length(least(ordered, fresh, 2, min(known, NEAR))) / r0
     out.joined[i] = _length(joined) / r0
+    nearest = _newest_with(ordered, fresh, joined)
+    out.age[i] = (fresh - nearest - 1) % WINDOW + 1
+    out.parent[i] = out.age[i]
+    if nearest == newest:  # any path has its newest query nearest: who is the parent but for that one?
+        out.parent[i] = 0
+        if known >= 2:
+            other = _newest_with(ordered, fresh, least(ordered, fresh, 2, known), 2)
+            out.parent[i] = (fresh - other - 1) % WINDOW + 1
     if out.joined[i] < WIDE_R:
-        nearest = _newest_with(ordered, fresh, joined)
         wide = state.wide[c, nearest]
         head, cosine = _thread_turn(state.wide[c], fresh, known, nearest, ring, x, gap)
         out.thread[i] = cosine
@@ -229,9 +240,9 @@ def _length(bits: int) -> float:
 
 
 @kernel
-def _newest_with(ordered: I32, fresh: int, value: int) -> int:
-    """Return the place of the newest query at a distance that is known to occur."""
-    for age in range(1, WINDOW + 1):
+def _newest_with(ordered: I32, fresh: int, value: int, first: int = 1) -> int:
+    """Return the place of the newest query, from age `first` on, at a distance that is known to occur."""
+    for age in range(first, WINDOW + 1):
         if ordered[(fresh - age) % WINDOW] == value:
             return (fresh - age) % WINDOW
     return 0

@@ -67,7 +67,8 @@ def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: fl
     past.queries += 1
     past.since_us = past.since_us if past.queries > 1 else time_us
     row: Row = dict.fromkeys(("step", "cosine", "near", "joined", "thread", "tight"), math.nan)
-    row |= dict.fromkeys(("fresh", "path", "tight_joined", "run", "partners", "number", "founder", "record"), 0)
+    counts = ("fresh", "path", "tight_joined", "run", "partners", "number", "founder", "record", "age", "parent")
+    row |= dict.fromkeys(counts, 0)
     row |= {"coordinate": -1, "queries": past.queries, "since_us": past.since_us}
     if digest:
         past.digests.append(digest)
@@ -94,6 +95,8 @@ def _measure(row: Row, new: Asked, window: list[Asked], r0: float) -> None:
     if len(window) > 1:
         row["cosine"] = _cosine(window[-2].x, window[-1].x, new.x)
     row["joined"] = min(gaps)
+    row["age"] = gaps.index(min(gaps)) + 1
+    row["parent"] = gaps.index(min(gaps[1:]), 1) + 1 if len(gaps) > 1 else 0
     if row["joined"] < WIDE_R:
         neighbour = newest_first[gaps.index(min(gaps))]  # of equally near ones the newest
         members = [q for q in window if q.wide == neighbour.wide]

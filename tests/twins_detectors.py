@@ -12,8 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from detector import answers
-from detector.detectors import View, novelty, probing, steering, volume
+from detector.detectors import View, novelty, probing, recency, steering, volume
 from detector.events import F32, F64, I16, EventBatch
+from detector.evidence import SWITCH
+from detector.history import WINDOW
 from tests.twins import Mixture, Pair, power, stakes
 from tests.twins_reach import ReachTwin
 
@@ -76,96 +78,100 @@ class AnswersTwin:
 # --- steering -------------------------------------------------------------------------------------------------------
 
 
-class Climb:
-    """Rank bets on every class, paired with bets on turning back."""
-
-    def __init__(self, places: int) -> None:
-        self.pair = Pair(2 * places, len(steering.TURN_BETS))
-        self.clock = 0
-        self.used = 0
-        self.past: list[list[int]] = [[] for _ in range(places)]  # scores of the class at each place
-
-
 class SteeringTwin:
-    """Climb, climb in threads, cloud."""
+    """Rank bets on the parent's score for every class, paired with bets on turning back."""
 
     def __init__(self) -> None:
-        self.cloud = Mixture()
-        self.climbs: tuple[Climb, ...] = ()
+        self.pair = Pair(0, len(steering.TURN_BETS))
+        self.clock = 0
+        self.past: list[list[int | None]] = []  # of every fresh query the scores at each place
         self.best: list[float] = []
-        self.taken: set[int] = set()  # places that some class had
 
     def observe(self, view: View, i: int) -> Signals:
-        if not self.climbs:
-            places = int(view.scales.classes[view.reference[i]])
-            self.climbs, self.best = (Climb(places), Climb(places)), [0.0] * places
+        if not self.best:
+            self.best = [0.0] * int(view.scales.classes[view.reference[i]])
+            self.pair.width = len(self.best)
         if view.replaced[i] >= 0:
             self._forget(int(view.replaced[i]))
-        if not view.fresh[i] or view.batch.output_level[i] == 0:
+        if not view.fresh[i]:
             return {}
         out: Signals = {}
-        if not math.isnan(view.cosine[i]):
-            close = view.near[i] < 0.4 and view.cosine[i] < -0.3
-            out["steering.cloud"] = self.cloud.bet(stakes(close, 0.33, steering.CLOUD_BETS))
-            out["steering.climb"] = self._climb(0, view.cosine[i], view, i)
-        if not math.isnan(view.thread[i]):
+        used = view.batch.output_level[i] > 0 and not math.isnan(view.cosine[i])
+        if used:
+            self._bet(view, i)
+            out["steering.parent"] = self.pair.evidence(self.clock)
+            self.clock += 1
             self._reach(view, i)
-            out["steering.climb_thread"] = self._climb(1, view.thread[i], view, i)
-        elif self.climbs[1].clock:
-            out["steering.climb_thread"] = self.climbs[1].pair.evidence(self.climbs[1].clock - 1)
-        if any(out.get(f"steering.{name}", 0) > 0 for name in ("climb", "climb_thread")):
-            out |= self._aim(view, i)
+            if out["steering.parent"] > 0:
+                out |= self._aim(view, i)
+        scores = [int(view.answer[i, k]) if view.places[i, k] >= 0 else None for k in range(len(self.best))]
+        self.past.append(scores if used and not view.path[i] else [None] * len(self.best))
         return out
 
-    def _climb(self, kind: int, cosine: float, view: View, i: int) -> float:
-        climb = self.climbs[kind]
-        climb.pair.open(climb.clock)
-        climb.pair.bet(second=stakes(cosine < steering.BACK, 0.5, steering.TURN_BETS))
-        if not view.path[i]:
-            tie = splitmix(int(view.batch.client_key[i]), climb.used, kind)
-            climb.pair.bet(first=self._ranks(climb, view, i, tie), spread=1 / 32)
-            climb.used += 1
-        climb.clock += 1
-        return climb.pair.evidence(climb.clock - 1)
-
-    def _ranks(self, climb: Climb, view: View, i: int, tie: float) -> list[float]:
-        """Return the bets up and down for each class, and remember its score."""
+    def _bet(self, view: View, i: int) -> None:
+        self.pair.open(self.clock)
+        self.pair.bet(second=stakes(view.cosine[i] < steering.BACK, 0.5, steering.TURN_BETS))
+        if view.path[i] or not view.parent[i]:
+            return
+        tie = splitmix(int(view.batch.client_key[i]), len(self.past) + 1, 0)
         bets = []
-        for place, past in enumerate(climb.past):
-            known, value = past[-steering.SCORES :], int(view.answer[i, place])
-            if view.places[i, place] < 0 or len(known) < steering.LEAST:
-                bets += [1.0, 1.0]
+        for k in range(len(self.best)):
+            score = self.past[-int(view.parent[i])][k]
+            known = [scores[k] for scores in self.past[-WINDOW:] if scores[k] is not None]
+            if score is None or len(known) < steering.LEAST:
+                bets.append(1.0)
             else:
-                above, below = sum(v > value for v in known), sum(v < value for v in known)
-                ties = (len(known) + 1 - above - below) * tie
-                bets += [power((above + ties) / (len(known) + 1)), power((below + ties) / (len(known) + 1))]
-            past.append(value)
-        return bets
+                above = sum(value > score for value in known) + known.count(score) * tie
+                bets.append(power(max(above, 1.0) / len(known)))
+        self.pair.bet(first=bets, spread=SWITCH)
 
     def _forget(self, place: int) -> None:
         """Begin anew at a place that changed hands: all that was bet on its last class is lost."""
         self.best[place] = 0.0
-        for climb in self.climbs:
-            if place in self.taken:
-                for start in climb.pair.starts:
-                    start.first[2 * place : 2 * place + 2] = 0
-            climb.past[place] = []
-        self.taken.add(place)
+        if self.clock:
+            for start in self.pair.starts:
+                start.first[place] = 0
+            for scores in self.past:
+                scores[place] = None
 
     def _reach(self, view: View, i: int) -> None:
-        if view.batch.output_level[i] >= 2 and view.scales.probability[view.reference[i]]:
+        if view.batch.output_level[i] >= 2 and view.scales.probability[view.reference[i]] and view.joined[i] < 2:
             reached = [probability_of(int(value)) for value in view.answer[i, : len(self.best)]]
             self.best = [max(pair) for pair in zip(self.best, reached, strict=True)]
 
     def _aim(self, view: View, i: int) -> Signals:
-        """Name the place of the class whose bets on rising scores are worth most."""
+        """Name the place of the class whose bets are worth most."""
 
         def worth(place: int) -> float:
-            return float(sum(start.first[2 * place] for climb in self.climbs for start in climb.pair.starts))
+            return float(sum(start.first[place] for start in self.pair.starts))
 
         taken = [place for place in range(len(self.best)) if view.places[i, place] >= 0]
         aim = max(taken, key=worth)
         return {"steering.target": float(aim), "steering.progress": self.best[aim]}
+
+
+# --- recency --------------------------------------------------------------------------------------------------------
+
+
+class RecencyTwin:
+    """Bets on the age of the nearest earlier query, paired with bets on turning back."""
+
+    def __init__(self) -> None:
+        self.pair = Pair(len(recency.POWERS), len(recency.TURN_BETS))
+        self.clock = 0
+
+    def observe(self, view: View, i: int) -> Signals:
+        if math.isnan(view.cosine[i]):
+            return {}
+        m = int(view.reference[i])
+        known = min(int(view.number[i]) - 1, WINDOW)
+        self.pair.open(self.clock)
+        if view.joined[i] * view.scales.r0[m] < view.scales.q80[m] and known >= recency.LEAST:
+            p = int(view.age[i]) / known
+            self.pair.bet(first=[k * p ** (k - 1) for k in recency.POWERS])
+        self.pair.bet(second=stakes(view.cosine[i] < recency.BACK, 0.5, recency.TURN_BETS))
+        self.clock += 1
+        return {"recency.nearest": self.pair.evidence(self.clock - 1)}
 
 
 def probability_of(stored: int) -> float:
@@ -420,6 +426,7 @@ class TrajectoryTwin:
 
 TWINS: dict[str, type[Twin]] = {
     "steering": SteeringTwin,
+    "recency": RecencyTwin,
     "probing": ProbingTwin,
     "novelty": NoveltyTwin,
     "volume": VolumeTwin,

@@ -62,6 +62,8 @@ class View(NamedTuple):
     cosine: F32  # [n] cosine of the last two fresh steps, −1..1
     near: F32  # [n] distance to the nearest of the last 64 fresh queries but the newest, r0
     joined: F32  # [n] distance to the nearest of the last 256 fresh queries, r0
+    age: I32  # [n] how many fresh queries ago that one came, from 1; 0 where there is none
+    parent: I32  # [n] the same for the nearest but the newest, from 2
     number: I64  # [n] which fresh query of the client it is, from 1; 0 where it is not fresh
     founder: I32  # [n] number of the first query of its wide thread; its own where it begins one
     path: U8  # [n] 1 where the query only goes on along a path: a small step from its thread's newest query
@@ -83,6 +85,7 @@ class References(NamedTuple):
     q95: F64  # [m] 95 % quantile of the distances of benign rows to the nearest of another client, sketch units
     classes: I64  # [m] number of classes answered, 2..16 (more are followed as they come up)
     probability: U8  # [m] 1 where scores lie in 0..1
+    q80: F64  # [m] 80 % quantile of the same
     radius: F64  # [m] median distance of benign rows from their mean, sketch units
     near_rate: F64  # [m] share of benign rows with another within 0.3 r0 among 128
     rows: I16  # [m, 32, 256] benign rows as sketches, one a column
