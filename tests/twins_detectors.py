@@ -117,7 +117,7 @@ class SteeringTwin:
         bets = []
         for k in range(len(self.best)):
             score = self.past[-int(view.parent[i])][k]
-            known = [scores[k] for scores in self.past[-WINDOW:] if scores[k] is not None]
+            known = [known for scores in self.past[-WINDOW:] if (known := scores[k]) is not None]
             if score is None or len(known) < steering.LEAST:
                 bets.append(1.0)
             else:

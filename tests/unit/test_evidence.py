@@ -13,6 +13,7 @@ from detector.events import F64
 from detector.evidence import (
     CAP,
     LIVE,
+    SWITCH,
     bernoulli,
     multiply,
     open_start,
@@ -57,7 +58,7 @@ def test_a_pair_equals_its_twin_beyond_the_starts_that_are_followed(seed: int) -
         for m in range(LIVE):
             if began[m]:
                 share(first, m, other, 4)
-        twin.bet(first=other, spread=1 / 32)
+        twin.bet(first=other, spread=SWITCH)
         twin.bet(second=twins.stakes(hit, 0.45, BETS + 0.01))
         assert pair_evidence(first, second, began, event, 4) == pytest.approx(twin.evidence(event), abs=1e-9)
 
