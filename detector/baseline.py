@@ -207,7 +207,9 @@ class Baselines:
             sketch, _ = self.sketch(batch, np.full(len(batch), m, np.int32))
             rows = rows[_unseen(sketch[rows], sketch[:0])]
             self._describe(m, sketch[rows], batch.client_key[rows], TRIM)
-            self.scales.width[m] = width
+            # a full sketch is a projection: its numbers are no features
+            projected = level == InputLevel.SKETCH and width >= DIMENSIONS
+            self.scales.width[m] = DIMENSIONS + 1 if projected else width
         self._answers(m, batch)
         return batch
 

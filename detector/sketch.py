@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from detector.events import F32, F64, I16, I64
+from detector.events import F32, F64, I8, I16, I64
 from detector.kernel import kernel
 
 DIMENSIONS = 32
@@ -21,7 +21,8 @@ UNITS = 1024  # sketch units in one spread
 CLIP = 10 * UNITS
 EXACT = 1024  # columns summed at once
 BLOCK = 32  # rows projected at once
-GATEWAY_UNITS = 128  # one step of a gateway's int8 sketch, in sketch units
+GATEWAY_UNITS = 128  # what one step of a gateway's int8 sketch counts for here: only ratios of distances matter
+GATEWAY_STEP = 32  # the step in which a gateway should round, in its own sketch units: int8 then spans ±4 spreads
 
 
 @lru_cache(maxsize=64)
@@ -67,6 +68,11 @@ def _round(values: F32, center: F32, scale: F32, out: F32) -> None:
         value = value if value < high else high
         value = value if value > low else low
         out[i] = (value + magic) - magic
+
+
+def packed(sketch: I16) -> I8:
+    """Return sketches as a gateway should send them: int8, in steps of `GATEWAY_STEP`, clipped at ±127 steps."""
+    return np.clip(np.rint(sketch / GATEWAY_STEP), -127, 127).astype(np.int8)
 
 
 @kernel

@@ -21,6 +21,7 @@ from detector.events import I64, EventBatch, Flag, InputLevel, ModelRef, OutputL
 from detector.formats import fields
 from detector.formats.columns import MAX_TEXT_BYTES, UNKNOWN, ClientKeys, label_key
 from detector.formats.numbers import PADDING, best_of_rows, hash_rows, split, times_us
+from detector.formats.record import SEED
 from detector.settings import LimitSettings
 
 CHUNK_BYTES = 1 << 18  # text read in one go: its numbers and envelopes stay in the processor's cache
@@ -30,7 +31,7 @@ _Finite = Annotated[float, Meta(ge=-3.4e38, le=3.4e38)]  # finite as float32
 
 
 class _Plain(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
-    """Unknown fields are declined, so that a key "vector" can stand in one place only."""
+    """Unknown fields are declined, so that a key "vector" or "values" can stand in one place only."""
 
 
 class _Client(_Plain, frozen=True):
@@ -44,8 +45,14 @@ class _Model(_Plain, frozen=True):
     version: _Text = ""
 
 
+class _Sketch(_Plain, frozen=True):
+    seed_id: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_BYTES)]
+    values: Literal[0]  # the mark that `split` leaves
+
+
 class _Input(_Plain, frozen=True):
-    vector: Literal[0]  # the mark that `split` leaves
+    vector: Literal[0] | None = None
+    sketch: _Sketch | None = None
 
 
 class _Output(_Plain, frozen=True):
@@ -91,13 +98,24 @@ def read(records: Records, limits: LimitSettings, keys: ClientKeys) -> tuple[Eve
     time_us = _times_us([event.event_time for event in events])
     widths, score_widths = np.diff(vectors.offsets), np.diff(scores.offsets)
     # a key "input" or "output" may stand there twice: only the last one counts, and `split` does not know
-    marks = np.array([(e.input is not None) + 2 * (e.output.scores is not None) for e in events], np.int64)
-    good = (time_us >= 0) & (widths <= limits.max_numbers) & (marks == (widths > 0) + 2 * (score_widths > 0))
+    marks = np.array([_lists(event) for event in events], np.int64)
+    good = (time_us >= 0) & (widths <= limits.max_numbers) & (marks == (widths > 0) + 4 * (score_widths > 0))
     if not good.all():
         rows = np.flatnonzero(good)
         events = [events[i] for i in rows.tolist()]
         vectors, scores, time_us, record = vectors.take(rows), scores.take(rows), time_us[rows], record[rows]
     return _columns(_Parted(events, vectors, scores, record), time_us, records, keys), record
+
+
+def _lists(event: _Event) -> int:
+    """Count the marks of an event: 1 for a vector or a sketch (2 for both, which is not plain), 4 for scores."""
+    given = event.input
+    inputs = 0 if given is None else (given.vector is not None) + (given.sketch is not None)
+    return inputs + 4 * (event.output.scores is not None)
+
+
+def _seed(given: _Input | None) -> str:
+    return "" if given is None or given.sketch is None else given.sketch.seed_id
 
 
 def _chunks(values: Sequence[bytes | None], limits: LimitSettings) -> Iterator[tuple[I64, I64]]:
@@ -168,9 +186,10 @@ def _label(label: str | int | None) -> tuple[str, int]:
 def _columns(parted: _Parted, time_us: I64, records: Records, keys: ClientKeys) -> EventBatch:
     events, vectors, scores, record = parted
     clients, outputs = [event.client for event in events], [event.output for event in events]
-    refs: dict[_Model, int] = {}
-    model = [refs.setdefault(event.model, len(refs)) for event in events]
-    models = [ModelRef(ref.name, ref.version) for ref in refs]
+    seeds = [_seed(event.input) for event in events]
+    refs: dict[tuple[_Model, str], int] = {}
+    model = [refs.setdefault((event.model, seed), len(refs)) for event, seed in zip(events, seeds, strict=True)]
+    models = [ModelRef(ref.name, ref.version + SEED + seed if seed else ref.version) for ref, seed in refs]
     client_id = [client.id or UNKNOWN for client in clients]
     best = best_of_rows(scores.values, scores.offsets)
     scored = best >= 0
@@ -185,6 +204,8 @@ def _columns(parted: _Parted, time_us: I64, records: Records, keys: ClientKeys) 
     level = np.where(key_of_label >= 0, OutputLevel.LABEL, OutputLevel.NONE)
     level[~np.isnan(confidence)] = OutputLevel.CONFIDENCE
     level[scored] = OutputLevel.SCORES
+    level_of_input = np.where(np.diff(vectors.offsets) > 0, InputLevel.VECTOR, InputLevel.NONE)
+    level_of_input[[bool(seed) for seed in seeds]] = InputLevel.SKETCH
     return EventBatch(
         topic=records.topic,
         models=models,
@@ -199,7 +220,7 @@ def _columns(parted: _Parted, time_us: I64, records: Records, keys: ClientKeys) 
         client_ip=[client.ip or "" for client in clients],
         status=np.array([event.status for event in events], np.int16),
         latency_ms=np.array([event.latency_ms for event in events], np.float32),
-        input_level=np.where(np.diff(vectors.offsets) > 0, InputLevel.VECTOR, InputLevel.NONE).astype(np.uint8),
+        input_level=level_of_input.astype(np.uint8),
         input=vectors,
         input_digest=hash_rows(vectors.values, vectors.offsets),
         output_level=level.astype(np.uint8),

@@ -33,6 +33,7 @@ _SLACK = 1e-15  # more than four roundings of float64
 _U0, _U1, _U10 = np.uint64(0), np.uint64(1), np.uint64(10)
 _ZERO = np.uint64(ord("0"))  # c ^ _ZERO is below 10 for digits only
 _VECTOR = np.frombuffer(b'"vector"', np.uint64)[0]
+_VALUES = np.frombuffer(b'"values"', np.uint64)[0]  # of a sketch
 _SCORES = np.frombuffer(b'"scores"', np.uint64)[0]
 _MONTH_STARTS = np.array([0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365])
 _ORDINARY = np.array([32 <= c < 127 and chr(c) not in '"\\{}' for c in range(256)])  # may be copied without a look
@@ -233,11 +234,12 @@ def split(  # noqa: PLR0912 - one pass, and a call would cost more than a branch
 ) -> tuple[np.int64, np.int64, np.int64]:
     """Part the lists of numbers of plain records from their envelopes.
 
-    Record i is text[starts[i]:starts[i + 1] - 1], with a line end after it. The list under its key "vector" goes to
-    `vectors`, the one under "scores" to `scores`, their lengths to widths[0, i] and widths[1, i] (0 = no such key). In
-    the envelope, written to `envelopes` with a line end, a 0 takes their place. A record that is not plain is left out,
-    with width -1: one with escapes, control characters, text beyond ASCII, a key twice, more or less than one object,
-    or anything else than a flat list of finite numbers under these keys. Returns the bytes and the numbers written.
+    Record i is text[starts[i]:starts[i + 1] - 1], with a line end after it. The list under its key "vector" or "values"
+    (of a sketch) goes to `vectors`, the one under "scores" to `scores`, their lengths to widths[0, i] and widths[1, i]
+    (0 = no such key). In the envelope, written to `envelopes` with a line end, a 0 takes their place. A record that is
+    not plain is left out, with width -1: one with escapes, control characters, text beyond ASCII, a key twice, a
+    vector beside a sketch, more or less than one object, or anything else than a flat list of finite numbers under
+    these keys. Returns the bytes and the numbers written.
     """
     size = n_vectors = n_scores = _U0
     for i in range(len(starts) - 1):
@@ -263,10 +265,11 @@ def split(  # noqa: PLR0912 - one pass, and a call would cost more than a branch
                 continue
             quoted = not quoted
             key = words[p - _U1]
-            value = _value_of(text, p + np.uint64(7)) if quoted and key in (_VECTOR, _SCORES) else _U0
+            listed = quoted and key in (_VECTOR, _VALUES, _SCORES)
+            value = _value_of(text, p + np.uint64(7)) if listed else _U0
             if value == _U0:
                 continue
-            which = 0 if key == _VECTOR else 1
+            which = 1 if key == _SCORES else 0
             plain = text[value] == _LIST and widths[which, i] == 0
             if not plain:
                 break

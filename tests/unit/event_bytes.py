@@ -162,6 +162,12 @@ _FIELDS = {
     "flags": ["0", "1"],
     "extra": ["1", '{"vector":[1]}', '"\xff"'],
 }  # fmt: skip
+_INPUTS = [
+    "{}", "null", '{"vector":0}', '{"digest":"ab"}', '{"vector" : [1] }', '{"values":[1]}', '{"sketch":{"values":[1]}}',
+    '{"vector":0,"sketch":{"seed_id":"k1","values":[1]}}', '{"vector":[1],"sketch":{"seed_id":"k1","values":0}}',
+    '{"sketch":{"seed_id":"k1","values":0}}', '{"vector":[1],"sketch":null}', '{"vector":[1],"sketch":{}}',
+    '{"sketch":{"seed_id":"k1","values":[1],"values":[2]}}', '{"sketch":{"seed_id":"k1","vector":[1]}}',
+]  # fmt: skip
 _MODELS = st.sampled_from(
     [
         *('{"name":"m","version":"3"}', '{"name":"m"}', '{"name":"n","version":""}', '{"name":"m","version":3}'),
@@ -186,9 +192,9 @@ def nearly_plain(draw: st.DrawFn) -> bytes:
     time = json.dumps(draw(times)) if not draw(st.integers(0, 3)) else '"2026-11-21T10:00:00.123456Z"'
     parts = {"event_time": time, "model": '{"name":"m","version":"3"}' if draw(st.integers(0, 7)) else draw(_MODELS)}
     if draw(st.booleans()):
-        parts["input"] = often(
-            '{"vector":' + numbers() + "}", ["{}", "null", '{"vector":0}', '{"digest":"ab"}', '{"vector" : [1] }']
-        )
+        seed = often('"k1"', ['"k2"', '""', "7", "null", '"' + "k" * 257 + '"'])
+        sketch = '{"sketch":{"seed_id":' + seed + ',"values":' + numbers() + "}}"
+        parts["input"] = often(draw(st.sampled_from(['{"vector":' + numbers() + "}", sketch])), _INPUTS)
     if draw(st.booleans()):
         label = often(
             "",
@@ -252,6 +258,9 @@ def records_of_keys() -> st.SearchStrategy[bytes]:
             b'"input":{}',
             b'"input":{"vector":0}',
             b'"input":{"vector":[1],"vector":[2]}',
+            b'"input":{"sketch":{"seed_id":"k1","values":[1]}}',
+            b'"input":{"sketch":{"seed_id":"k1","values":0}}',
+            b'"values":[1,2]',
             b'"output":{"label":1}',
             b'"output":{"scores":0}',
             b'"vector":[1,2]',

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.events import Decoded, EventBatch, Flag, InputLevel, ModelRef, OutputLevel, Ragged, Reason, Records
+from detector.formats import bulk
 from detector.formats.columns import ClientKeys
 from detector.formats.native import decode, encode
 from detector.settings import LimitSettings
@@ -285,6 +286,18 @@ def test_plain_and_odd_records_keep_their_order() -> None:
     assert batch.offset.tolist() == list(range(10))
     assert batch.models == [ModelRef("other", ""), ModelRef("digits", "3")]
     assert batch.model.tolist() == [0 if i % 3 == 0 else 1 for i in range(10)]
+
+
+def test_plain_sketches_take_the_short_way_and_say_the_same_as_the_long_one() -> None:
+    sketches = [{**PLAIN, "input": {"sketch": {"seed_id": seed, "values": [1, -2, 127]}}} for seed in ("a", "b", "a")]
+    values: list[bytes | None] = [json.dumps(event).encode() for event in sketches]
+    batch, done = bulk.read(Records("t", [0] * 3, range(3), values), LIMITS, ClientKeys(b"s"))
+    assert done.tolist() == [0, 1, 2]
+    careful = read([json.dumps({**event, "flags": 0}).encode() for event in sketches]).batch
+    assert batch.models == careful.models == [ModelRef("digits", "3 sketch:a"), ModelRef("digits", "3 sketch:b")]
+    for column in ("model", "client_key", "input_level", "input_digest"):
+        assert getattr(batch, column).tolist() == getattr(careful, column).tolist()
+    assert batch.input.values.tolist() == careful.input.values.tolist()
 
 
 def test_long_ids_are_replaced_by_their_hash() -> None:

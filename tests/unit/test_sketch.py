@@ -8,9 +8,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from detector.events import F32, I16, I64, Ragged
-from detector.sketch import CLIP, DIMENSIONS, UNITS, adopt, project, robust_scale, sign_matrix
+from detector.sketch import (
+    CLIP,
+    DIMENSIONS,
+    GATEWAY_STEP,
+    GATEWAY_UNITS,
+    UNITS,
+    adopt,
+    packed,
+    project,
+    robust_scale,
+    sign_matrix,
+)
 from tests import twins
 
 SEED = 7
@@ -87,6 +99,15 @@ def test_a_gateway_sketch_is_taken_over_in_sketch_units() -> None:
     adopt(rows.values, rows.offsets, np.arange(2), out)
     assert out[0, :4].tolist() == [128, -16384, 16256, 0]
     assert out[1].tolist() == [128 * k for k in range(DIMENSIONS)]
+
+
+@given(arrays(np.int16, (3, DIMENSIONS), elements=st.integers(-32767, 32767)))
+def test_what_a_gateway_sends_is_off_by_half_a_step_at_most_and_clipped(given_rows: I16) -> None:
+    sent = packed(given_rows)
+    out = np.zeros((3, DIMENSIONS), np.int16)
+    adopt(sent.astype(np.float32).ravel(), np.arange(4) * DIMENSIONS, np.arange(3), out)
+    clipped = np.clip(given_rows.astype(float), -127 * GATEWAY_STEP, 127 * GATEWAY_STEP)
+    assert np.abs(out * (GATEWAY_STEP / GATEWAY_UNITS) - clipped).max() <= GATEWAY_STEP / 2
 
 
 def test_scale_withstands_a_tenth_of_outliers_and_features_that_never_vary() -> None:
