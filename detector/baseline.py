@@ -245,7 +245,7 @@ class Baselines:
         s.q95[m], s.q80[m] = np.maximum(np.quantile(strangers, (0.95, 0.8)), 1.0) if n > 1 else (1.0, 1.0)
         s.radius[m] = float(np.median(np.sqrt(((rows - s.mean[m]) ** 2).sum(axis=1))))
         s.near_rate[m] = float((gaps[:128, :128].min(axis=1) < 0.3 * s.r0[m]).mean())
-        changed = (np.abs(rows[:, None, :] - rows[None, :, :].astype(np.int32)) > 0).sum(axis=2)
+        changed = np.count_nonzero(rows[:, None, :] != rows[None, :, :], axis=2)
         s.coordinate_rate[m] = float((changed == 1).any(axis=1).mean())
 
     # --- sketches -------------------------------------------------------------------------------------------------
