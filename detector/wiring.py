@@ -11,6 +11,7 @@ from detector.settings import Settings
 from detector.stores import AlertStore
 
 if TYPE_CHECKING:  # imported when called: a listing of alerts needs neither numba nor river
+    from detector.detectors import Detector
     from detector.events import Decoded, Records
     from detector.pipeline import Pipeline, Watch
     from detector.rules import Ruleset
@@ -52,13 +53,21 @@ def rules_of(settings: Settings, folder: Path | None = None) -> Ruleset:
     return ruleset
 
 
-def build_pipeline(settings: Settings, ruleset: Ruleset, watch: Watch | None = None) -> Pipeline:
-    """Return all of detection, for the live service and for replays alike; `watch` sees every chunk's signals."""
+def build_pipeline(
+    settings: Settings,
+    ruleset: Ruleset,
+    watch: Watch | None = None,
+    detectors: tuple[Detector, ...] | None = None,
+) -> Pipeline:
+    """Return all of detection, for the live service and for replays alike.
+
+    `watch` sees every chunk's signals; `detectors` are all that can be discovered, unless others are given.
+    """
     from detector.pipeline import Pipeline  # noqa: PLC0415
     from detector.registry import load_registry  # noqa: PLC0415
 
     secret = settings.secret.get_secret_value().encode()
-    return Pipeline(ruleset, settings.limits, secret, watch=watch, registry=load_registry(settings.models))
+    return Pipeline(ruleset, settings.limits, secret, detectors, watch, load_registry(settings.models))
 
 
 def build_service(settings: Settings, ruleset: Ruleset, store: AlertStore, *, until_end: bool = False) -> Service:

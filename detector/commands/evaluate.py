@@ -22,10 +22,15 @@ EXAMPLES = """Examples:
 
   querywatch evaluate capture.jsonl.zst                       the truth is in capture.truth.jsonl
   querywatch evaluate day1.jsonl day2.jsonl --truth labels.jsonl
-  querywatch evaluate --corpus small --seed 7 --save board.json --plot curve.png
+  querywatch evaluate --corpus small --seeds 1-3 --save board.json --plot curve.png
   querywatch evaluate capture.jsonl.zst --compare board.json
+  querywatch evaluate capture.jsonl.zst --no-anchors --targets
+  querywatch evaluate capture.jsonl.zst --by data --by interface
+  querywatch evaluate capture.jsonl.zst --ablation --cost --workers 2
+  querywatch evaluate capture.jsonl.zst --level sketch        or --levels for all of them side by side
 
-Exit code 0: done; 1: --compare found something worse, or records were refused; 2: wrong use."""
+Exit code 0: done; 1: --compare found something worse, --targets found a floor that is not reached, or records were
+refused; 2: wrong use."""
 
 TruthFiles = Annotated[
     list[Path] | None,
@@ -41,9 +46,11 @@ def evaluate(
     corpus: Annotated[
         Literal["small", "full", "benign"] | None, typer.Option(help="Simulate this preset first.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulation.")] = 1,
+    seeds: Annotated[
+        str, typer.Option("--seeds", "--seed", help="Seeds of the simulation, such as 1, 1-3 or 1,4; pooled.")
+    ] = "1",
     out: Annotated[Path, typer.Option(help="Folder for the simulated capture.")] = Path("var/corpora"),
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes for the simulation.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes for simulation and ablation.")] = 1,
     half: Annotated[
         Literal["calibration", "report", "both"],
         typer.Option(help="Clients to score: detectors are calibrated on one half and reported on the other."),
@@ -51,6 +58,24 @@ def evaluate(
     anchors: Annotated[
         bool, typer.Option("--anchors/--no-anchors", help="Also run PRADA, Blacklight, neighbours, volume.")
     ] = True,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Keep what anchors find, and use it again.")
+    ] = Path("var/anchors"),
+    targets: Annotated[
+        bool, typer.Option("--targets", help="Print targets and floors only; exit code 1 where a floor is missed.")
+    ] = False,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD", help="Also by a field of the truth: data, model_kind, technique, …"),
+    ] = None,
+    level: Annotated[
+        Literal["vectors", "sketch", "outputs", "label"], typer.Option(help="Detail of the log that is replayed.")
+    ] = "vectors",
+    levels: Annotated[bool, typer.Option("--levels", help="Also every other level of detail.")] = False,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="Also what is lost without each detector, test.")
+    ] = False,
+    cost: Annotated[bool, typer.Option("--cost", help="Also µs an event and bytes a client, by part.")] = False,
     rules: Annotated[Path | None, typer.Option(help="Folder of rules; default: the shipped ones.")] = None,
     save: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the scoreboard.")] = None,
     compare: Annotated[
@@ -63,14 +88,16 @@ def evaluate(
     from detector.rules import RulesError
     from detector.sources.capture import CaptureError
     from detector.wiring import rules_of
-    from replay.evaluate.board import cases
+    from replay.evaluate.board import UnknownFieldError, Wanted, cases
     from replay.evaluate.board import evaluate as run
     from replay.evaluate.stream import UnknownClientsError
+    from replay.evaluate.targets import missed
     from replay.evaluate.truth import TruthError
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     old = _prepared(save, compare, plot)
     settings = load_settings()
+    wanted = Wanted(half, level, anchors, tuple(by or ()), ablation, cost, levels, workers, cache)
     files = list(captures or [])
     if bool(files) == bool(corpus):
         _fail("give either captures or --corpus")
@@ -81,15 +108,16 @@ def evaluate(
     try:
         ruleset = rules_of(settings, rules)
         if corpus:
-            files = [_simulated(corpus, seed, out, workers, console)]
+            files = [_simulated(corpus, seed, out, workers, console) for seed in _seeds(seeds)]
         all_cases = cases(files, truth or [])
         with _progress(console) as progress:
-            board = run(all_cases, settings, ruleset, half=half, with_anchors=anchors, progress=progress)
-    except (RulesError, CaptureError, TruthError, UnknownClientsError) as error:
+            board = run(all_cases, settings, ruleset, wanted, progress)
+    except (RulesError, CaptureError, TruthError, UnknownClientsError, UnknownFieldError) as error:
         _fail(str(error))
     difference = _compared(old, board)
-    _write(board, difference, save, plot, as_json)
-    if (difference is not None and difference.worse) or any(c["refused"] for c in board["captures"]):
+    _write(board, difference, save, plot, as_json, targets)
+    refused = any(capture["refused"] for capture in board["captures"])
+    if refused or (difference is not None and difference.worse) or (targets and missed(board["targets"])):
         raise typer.Exit(1)
 
 
@@ -120,6 +148,17 @@ def _prepared(save: Path | None, compare: Path | None, plot: Path | None) -> dic
     if not isinstance(old, dict) or old.get("schema") != SCHEMA:
         _fail(f"--compare: {compare} is no scoreboard ({SCHEMA}); make one with --save")
     return old
+
+
+def _seeds(text: str) -> list[int]:
+    """Read 1, 1-3 or 1,4."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or int(last or first) - int(first) not in range(99):
+            _fail(f"--seeds: {text!r} is not a list of seeds such as 1, 1-3 or 1,4")
+        seeds += range(int(first), int(last or first) + 1)
+    return list(dict.fromkeys(seeds))
 
 
 def _simulated(corpus: str, seed: int, out: Path, workers: int, console: Console) -> Path:
@@ -172,10 +211,16 @@ def _compared(old: dict[str, Any] | None, board: dict[str, Any]) -> Difference |
 
 
 def _write(
-    board: dict[str, Any], difference: Difference | None, save: Path | None, plot: Path | None, as_json: bool
+    board: dict[str, Any],
+    difference: Difference | None,
+    save: Path | None,
+    plot: Path | None,
+    as_json: bool,
+    targets: bool,
 ) -> None:
     from replay.evaluate.plot import plot as draw
     from replay.evaluate.show import show, show_difference
+    from replay.evaluate.tables import show_targets
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -184,7 +229,7 @@ def _write(
         shown = board | ({} if difference is None else {"compared": _as_data(difference)})
         typer.echo(json.dumps(shown))
     else:
-        show(board, console)
+        (show_targets if targets else show)(board, console)
         if difference is not None:
             show_difference(difference, console)
     try:

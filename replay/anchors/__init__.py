@@ -1,21 +1,22 @@
 """Published detectors to compare with, one file each, written from their papers with their published constants.
 
-They share nothing with `detector/`: an anchor sees the decoded events and says which of them it would raise an alarm
-for. `catalogue()` finds them; `replay/evaluate` runs them over the same captures and scores them with the same code.
+They share nothing with `detector/`: an anchor sees the decoded events and says how suspicious each is, in units of its
+published threshold. `catalogue()` finds them; `replay/evaluate` runs them over the same captures and scores them with
+the same code.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.events import F32, I64, EventBatch, InputLevel
+from detector.events import F32, F64, I64, EventBatch, InputLevel
 
 Bools = NDArray[np.bool_]
 
@@ -32,6 +33,27 @@ class Range(NamedTuple):
         return np.asarray(np.clip((x - self.low) / width, 0, 1), np.float32)
 
 
+class Judged(NamedTuple):
+    """How suspicious the events are of which an anchor says something, in units of its published threshold."""
+
+    row: I64  # [n] ascending
+    suspicion: F64  # [n] an alarm is raised at 1 and above
+
+    @property
+    def alarms(self) -> I64:
+        """Return the rows that raise an alarm, ascending."""
+        rows: I64 = self.row[self.suspicion >= 1]
+        return rows
+
+    @staticmethod
+    def joined(parts: Sequence[tuple[I64, F64]]) -> Judged:
+        """Return (rows, suspicion) of several chunks, in the order of the capture."""
+        row = np.concatenate([np.empty(0, np.int64), *(row for row, _ in parts)])
+        suspicion = np.concatenate([np.empty(0), *(suspicion for _, suspicion in parts)])
+        order = np.argsort(row, kind="stable")
+        return Judged(row[order], suspicion[order])
+
+
 class Anchor(Protocol):
     """One detector at work on one capture."""
 
@@ -39,8 +61,8 @@ class Anchor(Protocol):
         """Take the next n events. `pair` [n] numbers the client and model, `row` [n] the event in the capture."""
         ...
 
-    def alarms(self, benign: Bools) -> I64:
-        """Return the rows that raise an alarm, ascending. `benign` [pairs] marks clients to calibrate on."""
+    def judged(self, benign: Bools) -> Judged:
+        """Return how suspicious every event was. `benign` [pairs] marks clients to calibrate on."""
         ...
 
 
@@ -50,6 +72,7 @@ class Entry(NamedTuple):
     name: str
     paper: str
     make: type[Anchor]  # called with the number of pairs and the feature ranges by model
+    families: tuple[str, ...]  # of attacks that it was made to find
 
     def build(self, pairs: int, ranges: Mapping[str, Range]) -> Anchor:
         """Return a new one for one capture."""

@@ -19,9 +19,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from detector.events import F32, I32, I64, U64, EventBatch
+from detector.events import F32, F64, I32, I64, U64, EventBatch
 from detector.kernel import kernel
-from replay.anchors import Bools, Entry, Range, vectors
+from replay.anchors import Bools, Entry, Judged, Range, vectors
 
 STEP = 50
 KEPT = 50
@@ -36,19 +36,19 @@ class Blacklight:
         del pairs
         self._ranges = ranges
         self._indexes: dict[str, Index] = {}
-        self._alarms: list[I64] = []
+        self._shared: list[tuple[I64, F64]] = []
 
     def observe(self, batch: EventBatch, pair: I64, row: I64) -> None:
         """Look at answered calls with whole inputs, in stream order."""
         del pair
         for model, rows, x in vectors(batch, self._ranges):
             index = self._indexes.setdefault(model, Index())
-            self._alarms.append(row[rows][index.seen(fingerprints(x))])
+            self._shared.append((row[rows], index.shared(fingerprints(x))))
 
-    def alarms(self, benign: Bools) -> I64:
-        """Return the rows that share too much with an earlier one."""
+    def judged(self, benign: Bools) -> Judged:
+        """Return how much every query shared with an earlier one."""
         del benign
-        return np.sort(np.concatenate([np.empty(0, np.int64), *self._alarms]))
+        return Judged.joined(self._shared)
 
 
 class Index:
@@ -61,14 +61,14 @@ class Index:
         self._query: I32 = np.zeros(1 << 10, np.int32)
         self._sizes: I64 = np.zeros(3, np.int64)  # hashes, links, queries
 
-    def seen(self, prints: U64) -> Bools:
-        """Mark the queries [n] that share enough with an earlier one, and remember them all.
+    def shared(self, prints: U64) -> F64:
+        """Return the most that each query [n] shares with an earlier one, 1 = as much as an alarm takes.
 
-        `prints` [n, k] are distinct hashes; 0 fills up rows that have fewer.
+        All are remembered. `prints` [n, k] are distinct hashes; 0 fills up rows that have fewer.
         """
         self._grow(prints.size)
         shared = np.zeros(int(self._sizes[2]) + len(prints), np.int32)
-        found = np.zeros(len(prints), np.bool_)
+        found = np.zeros(len(prints))
         _match(prints, self._key, self._head, self._next, self._query, self._sizes, shared, found)
         return found
 
@@ -103,7 +103,7 @@ def _rehash(old: U64, old_head: I32, key: U64, head: I32) -> None:
 
 
 @kernel
-def _match(prints: U64, key: U64, head: I32, following: I32, query: I32, sizes: I64, shared: I32, found: Bools) -> None:
+def _match(prints: U64, key: U64, head: I32, following: I32, query: I32, sizes: I64, shared: I32, found: F64) -> None:
     """Count for each query what it shares with every earlier one, then add it. `shared` is 0 between queries.
 
     Links are numbered from 1, 0 ends a chain. A fingerprint that an earlier query has in full is not added again.
@@ -120,7 +120,7 @@ def _match(prints: U64, key: U64, head: I32, following: I32, query: I32, sizes: 
                 shared[other] += 1
                 most = max(most, shared[other])
                 link = following[link - 1]
-        found[row] = most >= min(MATCHES, (own + 1) // 2) and own > 0
+        found[row] = most / min(MATCHES, (own + 1) // 2) if own > 0 else 0.0
         whole = most == own
         for h in prints[row]:
             if h == 0:
@@ -169,4 +169,4 @@ def _mixed(x: U64) -> U64:
     return x ^ (x >> np.uint64(31))
 
 
-ANCHOR = Entry("blacklight", "Li et al., USENIX Security 2022", Blacklight)
+ANCHOR = Entry("blacklight", "Li et al., USENIX Security 2022", Blacklight, ("adversarial_search",))

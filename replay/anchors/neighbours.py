@@ -19,7 +19,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from detector.events import F32, F64, I64, EventBatch
-from replay.anchors import Bools, Entry, Range, by_client, vectors
+from replay.anchors import Bools, Entry, Judged, Range, by_client, vectors
 
 K = 50
 QUANTILE = 0.001
@@ -47,17 +47,19 @@ class Neighbours:
                     self._scores.setdefault(model, []).append(found)
                 self._last[who] = every[-REMEMBERED:]
 
-    def alarms(self, benign: Bools) -> I64:
-        """Set δ by model, on all models together where one has no benign scores, and return the rows below it."""
+    def judged(self, benign: Bools) -> Judged:
+        """Set δ by model, on all models together where one has no benign scores, and hold the scores against it."""
         columns = {m: [np.concatenate(c) for c in zip(*parts, strict=True)] for m, parts in self._scores.items()}
         calm = {model: score[benign[pair]] for model, (_, pair, score) in columns.items()}
         pooled = np.concatenate([np.empty(0), *calm.values()])
-        found = [np.empty(0, np.int64)]
+        found = []
         for model, (row, _, score) in columns.items():
             known = calm[model] if len(calm[model]) else pooled
             if len(known):
-                found.append(row[score < np.quantile(known, QUANTILE, method="lower")])
-        return np.sort(np.concatenate(found))
+                delta = np.quantile(known, QUANTILE, method="lower")
+                # an alarm is raised below δ, not at it; distances of 0 are as suspicious as can be
+                found.append((row, np.nextafter(delta, -np.inf) / np.maximum(score, 1e-12)))
+        return Judged.joined(found)
 
 
 def scores(every: F32, first: int) -> F64:
@@ -69,4 +71,4 @@ def scores(every: F32, first: int) -> F64:
     return np.asarray(np.partition(distance, K - 1, axis=1)[:, :K].mean(1))
 
 
-ANCHOR = Entry("neighbours", "Chen, Carlini & Wagner, SPAI 2020", Neighbours)
+ANCHOR = Entry("neighbours", "Chen, Carlini & Wagner, SPAI 2020", Neighbours, ("adversarial_search",))

@@ -20,7 +20,7 @@ import numpy as np
 from scipy import stats
 
 from detector.events import F32, F64, I64, EventBatch
-from replay.anchors import Bools, Entry, Range, by_client, vectors
+from replay.anchors import Bools, Entry, Judged, Range, by_client, vectors
 
 DELTA = 0.90
 MINIMUM = 100
@@ -58,29 +58,29 @@ class _Client:
     distances: list[float] = field(default_factory=list)
     queries: int = 0
 
-    def take(self, x: F32, label: int) -> bool:
-        """Take one query and say whether the test that may follow finds an attack."""
+    def take(self, x: F32, label: int) -> float:
+        """Take one query and return how suspicious the test that may follow finds the client, else 0."""
         self.queries += 1
         growing = self.sets.get(label)
         if growing is None:
             self.sets[label] = _Growing(np.repeat(x[None], 8, 0))
-            return False
+            return 0.0
         gap = growing.points[: growing.count] - x
         distance = float(np.sqrt(np.einsum("ij,ij->i", gap, gap).min()))
         self.distances.append(distance)
         if distance > growing.threshold:
             growing.add(x, distance)
-        return self.queries % EVERY == 0 and is_attack(np.array(self.distances[-LONGEST:]))
+        return suspicion(np.array(self.distances[-LONGEST:])) if self.queries % EVERY == 0 else 0.0
 
 
-def is_attack(distances: F64) -> bool:
-    """Say whether W of the distances [n], outliers left out, is below δ."""
+def suspicion(distances: F64) -> float:
+    """Return how far W of the distances [n], outliers left out, is below 1; 1 = at δ, 0 where W is not defined."""
     if len(distances) <= MINIMUM:
-        return False
+        return 0.0
     kept = distances[np.abs(distances - distances.mean()) <= 3 * distances.std()]
     if len(kept) < 3 or np.ptp(kept) == 0:  # W of equal numbers is not defined: all repeats, say
-        return False
-    return bool(stats.shapiro(kept).statistic < DELTA)
+        return 0.0
+    return float((1 - stats.shapiro(kept).statistic) / (1 - DELTA))
 
 
 class Prada:
@@ -89,7 +89,7 @@ class Prada:
     def __init__(self, pairs: int, ranges: Mapping[str, Range]) -> None:
         self._clients = [_Client() for _ in range(pairs)]
         self._ranges = ranges
-        self._alarms: list[int] = []
+        self._tested: list[tuple[I64, F64]] = []
 
     def observe(self, batch: EventBatch, pair: I64, row: I64) -> None:
         """Look at answered calls with whole inputs and a label."""
@@ -97,12 +97,13 @@ class Prada:
             labels = batch.label_key[rows].tolist()
             for who, at in by_client(pair[rows]):
                 client = self._clients[who]
-                self._alarms += [int(row[rows[i]]) for i in at.tolist() if client.take(x[i], labels[i])]
+                found = np.array([client.take(x[i], labels[i]) for i in at.tolist()])
+                self._tested.append((row[rows[at[found > 0]]], found[found > 0]))
 
-    def alarms(self, benign: Bools) -> I64:
-        """Return the rows whose test found an attack."""
+    def judged(self, benign: Bools) -> Judged:
+        """Return how far from normal the distances were at every test."""
         del benign
-        return np.sort(np.array(self._alarms, np.int64))
+        return Judged.joined(self._tested)
 
 
-ANCHOR = Entry("prada", "Juuti et al., EuroS&P 2019", Prada)
+ANCHOR = Entry("prada", "Juuti et al., EuroS&P 2019", Prada, ("extraction",))

@@ -10,33 +10,38 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from detector.events import I64, EventBatch
-from replay.anchors import Bools, Entry, Range, by_client
+from detector.events import F64, I64, EventBatch
+from replay.anchors import Bools, Entry, Judged, Range, by_client
 
 CALLS = 500
 WINDOW_US = 3_600_000_000
 
 
+FAMILIES = ("inversion", "attribute_inference", "membership_inference", "extraction", "adversarial_search")
+
+
 class Volume:
-    """Remembers the last 499 calls of every client."""
+    """Remembers the calls of every client within the last hour."""
 
     def __init__(self, pairs: int, ranges: Mapping[str, Range]) -> None:
         del ranges
         self._last = [np.empty(0, np.int64)] * pairs
-        self._alarms: list[I64] = []
+        self._counts: list[tuple[I64, F64]] = []
 
     def observe(self, batch: EventBatch, pair: I64, row: I64) -> None:
         """Count failed calls too: a volume rule does not look inside."""
         for who, at in by_client(pair):
-            times = np.concatenate([self._last[who], batch.time_us[at]])
-            full = times[CALLS - 1 :] - times[: max(len(times) - CALLS + 1, 0)] <= WINDOW_US
-            self._alarms.append(row[at[len(at) - len(full) :][full]])
-            self._last[who] = times[-(CALLS - 1) :]
+            before = self._last[who]
+            times = np.maximum.accumulate(np.concatenate([before, batch.time_us[at]]))
+            first = np.searchsorted(times, times[len(before) :] - WINDOW_US)
+            calls = np.arange(len(before), len(times)) - first + 1
+            self._counts.append((row[at], calls / CALLS))
+            self._last[who] = times[first[-1] :]
 
-    def alarms(self, benign: Bools) -> I64:
-        """Return the rows that complete 500 calls within an hour."""
+    def judged(self, benign: Bools) -> Judged:
+        """Return the calls within the hour before every event."""
         del benign
-        return np.sort(np.concatenate([np.empty(0, np.int64), *self._alarms]))
+        return Judged.joined(self._counts)
 
 
-ANCHOR = Entry("volume", "the usual threshold: 500 calls an hour", Volume)
+ANCHOR = Entry("volume", "the usual threshold: 500 calls an hour", Volume, FAMILIES)

@@ -37,7 +37,7 @@ def degraded(
 ) -> Path:
     """Write the events of captures, read as one stream, to `out` with the detail of a level; return `out`."""
     change = _sketches(files, settings) if level == "sketch" else _CHANGES[level]
-    with out.open("wb") as file:
+    with out.open("wb") as file:  # plain JSON lines: it is read again at once
         for batch, _ in batches(files, settings, progress):
             if len(batch):
                 file.write(b"\n".join([*encode(change(batch)), b""]))

@@ -11,7 +11,7 @@ import numpy as np
 from detector.events import I64
 from replay.evaluate.stream import NEVER, Stream
 from replay.evaluate.truth import Client
-from replay.evaluate.watch import MEDIUM, THRESHOLDS, Alarm, Crossings
+from replay.evaluate.watch import MEDIUM, THRESHOLDS, Alarm, Crossings, Peaks
 
 
 class Hit(NamedTuple):
@@ -34,6 +34,7 @@ class ClientOutcome:
     first: Hit | None = None
     benign_reach: int = 0  # operating curve: highest threshold reached outside an attack, 0 = none
     crossed: tuple[int | None, ...] = ()  # [thresholds] attack queries up to the crossing
+    benign_peak: float = -np.inf  # the most suspicious that it looked outside an attack
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class CampaignOutcome:
     listed: int = 0  # clients listed by campaign alerts about it
     wrong: int = 0  # of these, how many are no members
     crossed: tuple[int | None, ...] = ()
+    peak: float = -np.inf  # the most suspicious that any member looked
 
     @property
     def truth(self) -> Client:
@@ -81,7 +83,9 @@ class Outcomes:
         return Outcomes(clients, campaigns, self.unlabelled, self.unlabelled_alarmed, self.curve)
 
 
-def judge(stream: Stream, alarms: Sequence[Alarm], crossings: Crossings | None = None) -> Outcomes:
+def judge(
+    stream: Stream, alarms: Sequence[Alarm], crossings: Crossings | None = None, peaks: Peaks | None = None
+) -> Outcomes:
     """Hold one detector's alarms against the truth of a capture."""
     clients: dict[int, ClientOutcome] = {}
     for pair, truth in enumerate(stream.truth):
@@ -94,6 +98,11 @@ def judge(stream: Stream, alarms: Sequence[Alarm], crossings: Crossings | None =
             groups.setdefault(outcome.truth.campaign, []).append(pair)
     alarmed = _sort_out(stream, alarms, clients)
     campaigns = [_campaign(stream, pairs, clients, alarmed, crossings) for pairs in groups.values()]
+    if peaks is not None:
+        for campaign, pairs in zip(campaigns, groups.values(), strict=True):
+            campaign.peak = float(peaks.after[pairs].max())
+        for pair, outcome in clients.items():
+            outcome.benign_peak = float(peaks.before[pair])
     for pair, outcome in clients.items():
         hits = [a for a in alarmed.get(pair, ()) if a.level >= MEDIUM]
         outcome.first = _hit(stream.attack_rows(pair), stream, min(hits, key=_when)) if hits else None

@@ -64,6 +64,35 @@ def detection(campaigns: Sequence[CampaignOutcome], clients: Sequence[ClientOutc
     }
 
 
+def parted(outcomes: Outcomes, field: str) -> Json:
+    """Return detection and false alerts by what the truth says in a field, whatever its name."""
+    hostile = [c for c in outcomes.clients if c.truth.hostile and c.attack_queries]
+    calm = [c for c in outcomes.clients if c.benign_queries]
+    groups = sorted({c.truth.value_of(field) for c in [*hostile, *calm]})
+
+    def mine(clients: Sequence[ClientOutcome], group: str) -> list[ClientOutcome]:
+        return [c for c in clients if c.truth.value_of(field) == group]
+
+    return {
+        group: detection([c for c in outcomes.campaigns if c.truth.value_of(field) == group], mine(hostile, group))
+        | {
+            "ordinary": alarms([c for c in mine(calm, group) if not is_hard(c)]),
+            "hard": alarms([c for c in mine(calm, group) if is_hard(c)]),
+        }
+        for group in groups
+    }
+
+
+def summary(outcomes: Outcomes) -> Json:
+    """Return detection by family and in all, and false alerts of ordinary and of hard benign clients."""
+    calm = [c for c in outcomes.clients if c.benign_queries]
+    return {
+        **{name: _by(outcomes, BREAKDOWNS[name]) for name in ("families", "all")},
+        "ordinary": alarms([c for c in calm if not is_hard(c)]),
+        "hard": alarms([c for c in calm if is_hard(c)]),
+    }
+
+
 def delays(queries: Sequence[int | None]) -> Json:
     """Return median and 90 % quantile of the queries to the first alert: of the detected, and of all (missed = ∞)."""
     found = [q for q in queries if q is not None]
@@ -89,18 +118,19 @@ def benign(clients: Sequence[ClientOutcome]) -> Json:
     calm = [c for c in clients if c.benign_queries]
     models = sorted({BREAKDOWNS["models"](c.truth) for c in calm})
     return {
-        "ordinary": alarms([c for c in calm if not _is_hard(c)]),
-        "hard": alarms([c for c in calm if _is_hard(c)]),
+        "ordinary": alarms([c for c in calm if not is_hard(c)]),
+        "hard": alarms([c for c in calm if is_hard(c)]),
         "all": alarms(calm),
         "models": {model: alarms([c for c in calm if BREAKDOWNS["models"](c.truth) == model]) for model in models},
         "kinds": {
             kind: alarms([c for c in calm if benign_kind(c) == kind]) | {"hard": hard}
-            for hard, kind in sorted({(_is_hard(c), benign_kind(c)) for c in calm})
+            for hard, kind in sorted({(is_hard(c), benign_kind(c)) for c in calm})
         },
     }
 
 
-def _is_hard(client: ClientOutcome) -> bool:
+def is_hard(client: ClientOutcome) -> bool:
+    """Return whether a client's benign queries are those of a kind that is prone to look hostile."""
     return client.truth.hard and not client.truth.hostile
 
 
@@ -173,8 +203,8 @@ def curve(outcomes: Outcomes) -> list[Json]:
                 "clients": crossed(hostile),
                 "queries": delays([c.crossed[i] for c in outcomes.campaigns]),
                 "families": {f: crossed([c for c in outcomes.campaigns if c.truth.family == f]) for f in families},
-                "ordinary": alarmed([c for c in calm if not _is_hard(c)]),
-                "hard": alarmed([c for c in calm if _is_hard(c)]),
+                "ordinary": alarmed([c for c in calm if not is_hard(c)]),
+                "hard": alarmed([c for c in calm if is_hard(c)]),
             }
         )
     return rows

@@ -10,6 +10,8 @@ from rich.table import Table
 from replay.evaluate.board import OWN
 from replay.evaluate.compare import Difference
 from replay.evaluate.score import Json
+from replay.evaluate.tables import show_extras
+from replay.evaluate.words import at_most, bar, number, percent, share, value
 
 _GROUPS = (
     ("families", "family"),
@@ -20,12 +22,13 @@ _GROUPS = (
     ("models", "model"),
     ("all", "all"),
 )
-_BAR = 24
 
 
 def show(board: Json, console: Console) -> None:
     """Print the whole scoreboard."""
     systems, own = board["systems"], board["systems"][OWN]
+    if board["level"] != "vectors":
+        console.print(f"level of detail: {board['level']}")
     for capture in board["captures"]:
         console.print(f"{capture['name']}: {capture['events']:,} events, {capture['clients']:,} clients", markup=False)
         _remarks(capture, own, console)
@@ -35,11 +38,12 @@ def show(board: Json, console: Console) -> None:
     if own["campaigns"]["named"]["n"]:
         named, wrong = own["campaigns"]["named"], own["campaigns"]["wrong_members"]
         console.print(
-            f"campaigns of several clients named: {_share(named)}; wrong members among those listed: {_share(wrong)}"
+            f"campaigns of several clients named: {share(named)}; wrong members among those listed: {share(wrong)}"
         )
     for which in ("first", "highest"):
         console.print(_confusion(own["confusion"][which], which))
     console.print(_curve(own["curve"]))
+    show_extras(board, console)
 
 
 def _remarks(capture: Json, own: Json, console: Console) -> None:
@@ -66,7 +70,7 @@ def _detection(systems: Json, half: str) -> Table:
         for group, row in systems[OWN][breakdown].items():
             cells = [_found(system[breakdown].get(group)) for system in systems.values()]
             shown = f"  {group.partition(': ')[2] if breakdown == 'kinds' else group}"
-            table.add_row(shown, str(row["campaigns"]["n"]), *cells, _share(row["clients"]))
+            table.add_row(shown, str(row["campaigns"]["n"]), *cells, share(row["clients"]))
         table.add_section()
     return table
 
@@ -75,7 +79,7 @@ def _found(row: Json | None) -> str:
     if row is None or not row["campaigns"]["found"]:
         return "0 %"
     delay = row["queries"]
-    return f"{_percent(row['campaigns']['rate'])} {delay['median']:.0f}/{delay['p90']:.0f}"
+    return f"{percent(row['campaigns']['rate'])} {delay['median']:.0f}/{delay['p90']:.0f}"
 
 
 def _benign(systems: Json) -> Table:
@@ -96,8 +100,8 @@ def _benign(systems: Json) -> Table:
         for name in own[part] if part else ("ordinary", "hard"):
             rows = [system["benign"][part][name] if part else system["benign"][name] for system in systems.values()]
             row = rows[0]
-            cells = [f"{row['medium']['n']:,}", f"{row['queries']:,}", _at_most(row["medium"]), _at_most(row["high"])]
-            cells += [_percent(row["low"]["rate"]), *(_percent(other["medium"]["rate"]) for other in rows[1:])]
+            cells = [f"{row['medium']['n']:,}", f"{row['queries']:,}", at_most(row["medium"]), at_most(row["high"])]
+            cells += [percent(row["low"]["rate"]), *(percent(other["medium"]["rate"]) for other in rows[1:])]
             table.add_row(name, *cells)
         table.add_section()
     return table
@@ -113,14 +117,14 @@ def _false_alerts(systems: Json) -> Table:
             f"{row['per_million']:,.0f} ({row['per_million_high95']:,.0f})" if row["queries"] else "–" for row in rows
         ]
         table.add_row(name, *cells)
-    table.add_row("events per CPU second", *(_number(system["events_per_s"]) for system in systems.values()))
+    table.add_row("events per CPU second", *(number(system["events_per_s"]) for system in systems.values()))
     return table
 
 
 def _confusion(confusion: Json, which: str) -> Table:
     said = sorted({name for row in confusion["table"].values() for name in row} - {"missed"})
     table = Table("truth", *said, "missed", title_justify="left")
-    table.title = f"family named by the {which} alert, campaigns; right: {_share(confusion['right'])}"
+    table.title = f"family named by the {which} alert, campaigns; right: {share(confusion['right'])}"
     for family, row in confusion["table"].items():
         table.add_row(family, *(str(row.get(name, "")) for name in [*said, "missed"]))
     return table
@@ -132,12 +136,12 @@ def _curve(rows: Iterable[Json]) -> Table:
     for row in rows:
         table.add_row(
             str(row["threshold"]),
-            _bar(row["campaigns"]["rate"]),
-            _percent(row["campaigns"]["rate"]),
-            _number(row["queries"]["median"]),
-            _bar(row["hard"]["rate"]),
-            _percent(row["hard"]["rate"]),
-            _percent(row["ordinary"]["rate"]),
+            bar(row["campaigns"]["rate"]),
+            percent(row["campaigns"]["rate"]),
+            number(row["queries"]["median"]),
+            bar(row["hard"]["rate"]),
+            percent(row["hard"]["rate"]),
+            percent(row["ordinary"]["rate"]),
         )
     return table
 
@@ -155,31 +159,7 @@ def show_difference(difference: Difference, console: Console) -> None:
             "better" if change.better else "WORSE",
             change.system,
             change.measure,
-            _value(change.before),
-            _value(change.after),
+            value(change.before),
+            value(change.after),
         )
     console.print(table)
-
-
-def _share(rate: Json) -> str:
-    return f"{_percent(rate['rate'])} ({rate['found']:,} of {rate['n']:,})"
-
-
-def _at_most(rate: Json) -> str:
-    return f"{_percent(rate['rate'])} ({_percent(rate['high95'])})"
-
-
-def _percent(rate: float | None) -> str:
-    return "–" if rate is None else f"{100 * rate:.0f} %" if rate == 0 or rate >= 0.095 else f"{100 * rate:.1f} %"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def _value(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
-
-
-def _bar(rate: float | None) -> str:
-    return "█" * round(_BAR * (rate or 0.0))

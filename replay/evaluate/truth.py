@@ -4,12 +4,12 @@
 captures of their own may give any of it: `model` (default: every model that the client asks), `kind`, `technique`,
 `attack_start` (RFC 3339; default: the client's first query), `campaign` (default: the client by itself), `evasion`,
 `interface`, `hard` (benign, but prone to look hostile), `half` (calibration or report; default: by a hash of the
-campaign or client).
+campaign or client). Any other field with a text, a number or a boolean is kept too: the scoreboard can be parted by it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +40,14 @@ class Client(NamedTuple):
     half: str
     start_us: int | None  # when the attack began, None: with the first query
     campaign: str  # of a hostile client always something
+    fields: Mapping[str, str]  # everything that the truth file says in one word, by the field's name
+
+    def value_of(self, field: str) -> str:
+        """Return what the truth says in a field of any name."""
+        return (str(getattr(self, field)) if field in OWN_FIELDS else self.fields.get(field)) or "unknown"
+
+
+OWN_FIELDS = ("client", "model", "family", "kind", "technique", "evasion", "interface", "half", "campaign")
 
 
 def truth_of(capture: Path) -> Path:
@@ -108,7 +116,12 @@ def _client(line: bytes, at: str) -> Client:
         half=half,
         start_us=_moment(row, at) if hostile else None,
         campaign=campaign if hostile else "",
+        fields={name: _word(value) for name, value in row.items() if isinstance(value, str | int | float)},
     )
+
+
+def _word(value: str | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _text(row: dict[str, Any], name: str, at: str) -> str:

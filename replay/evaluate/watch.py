@@ -17,8 +17,8 @@ import numpy as np
 
 from detector.alerts import SEVERITIES, Document
 from detector.conditions import Condition, Every, Some, Threshold, evaluate
-from detector.detectors import Signal, View
-from detector.events import F32, I64
+from detector.detectors import Detector, Signal, View
+from detector.events import F32, F64, I64
 from detector.rules import Rule, Ruleset
 from detector.settings import Settings
 from detector.stores import Written
@@ -29,6 +29,7 @@ from replay.run import replay
 MEDIUM = SEVERITIES.index("medium")
 THRESHOLDS = np.arange(1, 11)
 KNOB_FROM = 2.0
+CEILING = 1e30  # of suspicion: what alarms whatever the threshold
 
 
 class Alarm(NamedTuple):
@@ -43,11 +44,37 @@ class Alarm(NamedTuple):
     campaign: bool = False  # names its members
 
 
+class Peaks(NamedTuple):
+    """How suspicious each pair ever looked: what a threshold would have to stay below to raise an alarm."""
+
+    before: F64  # [pairs] before its attack began; −inf where nothing was said
+    after: F64
+
+    @staticmethod
+    def of(stream: Stream, rows: I64, suspicion: F64) -> Peaks:
+        """Return the peaks of a score by event: `suspicion` [n] of `rows` [n] of the capture."""
+        peaks = Peaks.none(stream)
+        peaks.raise_to(stream, stream.pair[rows], stream.time_us[rows], suspicion)
+        return peaks
+
+    @staticmethod
+    def none(stream: Stream) -> Peaks:
+        """Return those of a detector that has said nothing yet."""
+        return Peaks(*(np.full(len(stream.number), -np.inf) for _ in range(2)))
+
+    def raise_to(self, stream: Stream, pair: I64, time_us: I64, suspicion: F64) -> None:
+        """Take more events [n]."""
+        late = time_us >= stream.start_us[pair]
+        for into, side in ((self.before, ~late), (self.after, late)):
+            np.maximum.at(into, pair[side], np.minimum(suspicion[side], CEILING))
+
+
 class Found(NamedTuple):
     """What one detector found in one capture."""
 
     alarms: list[Alarm]
     seconds: float
+    peaks: Peaks
     crossings: Crossings | None = None
 
 
@@ -59,6 +86,7 @@ class Crossings:
         self._catalogue = ruleset.catalogue
         self._rules = [at_least_medium(rule) for rule in ruleset.active if rule.stage != "shadow"]
         shape = (len(stream.number), len(THRESHOLDS))
+        self.peaks = Peaks.none(stream)
         self.before = np.full(shape, NEVER, np.int64)  # [pairs, thresholds] offset
         self.after = np.full(shape, NEVER, np.int64)
 
@@ -68,10 +96,11 @@ class Crossings:
         strong = np.full(len(batch), -np.inf, np.float32)
         for when in self._rules:
             np.maximum(strong, strength(when, signals, self._catalogue, len(batch)), out=strong)
-        rows = np.flatnonzero(strong >= THRESHOLDS[0])
+        rows = np.flatnonzero(strong > 0)
         if not len(rows):
             return
         pair = self._stream.pairs_of(batch.client_key[rows])
+        self.peaks.raise_to(self._stream, pair, batch.time_us[rows], strong[rows].astype(np.float64))
         late = batch.time_us[rows] >= self._stream.start_us[pair]
         for place, threshold in enumerate(THRESHOLDS):
             hit = strong[rows] >= threshold
@@ -113,14 +142,15 @@ def watch(
     settings: Settings,
     ruleset: Ruleset,
     progress: Progress | None = None,
+    detectors: tuple[Detector, ...] | None = None,
 ) -> Found:
-    """Replay captures exactly as `querywatch replay` does, and keep the alerts."""
+    """Replay captures exactly as `querywatch replay` does, and keep the alerts; `detectors`: others than all."""
     crossings = Crossings(stream, ruleset)
     kept = _Kept(stream)
-    pipeline = build_pipeline(settings, ruleset, watch=crossings.watch)
+    pipeline = build_pipeline(settings, ruleset, watch=crossings.watch, detectors=detectors)
     began = process_time()
     replay([str(file) for file in files], pipeline, kept, settings, progress=progress)
-    return Found(kept.alarms, process_time() - began, crossings)
+    return Found(kept.alarms, process_time() - began, crossings.peaks, crossings)
 
 
 class _Kept:

@@ -19,7 +19,7 @@ from detector.settings import LimitSettings
 from replay.anchors import Range, by_client, catalogue
 from replay.anchors.blacklight import Blacklight, Index, fingerprints, window_of
 from replay.anchors.neighbours import K, Neighbours, scores
-from replay.anchors.prada import Prada, is_attack
+from replay.anchors.prada import Prada, suspicion
 from replay.anchors.volume import CALLS, Volume
 
 Rows = NDArray[np.float64]
@@ -65,7 +65,7 @@ def alarms(
         rows = np.arange(start, start + len(part))
         anchor.observe(part, np.array(who)[rows], rows)
     calm = np.isin(np.arange(pairs), benign)
-    return [int(row) for row in anchor.alarms(calm)]
+    return [int(row) for row in anchor.judged(calm).alarms]
 
 
 def walk(rng: Generator, n: int, width: int, step: float) -> Rows:
@@ -181,10 +181,10 @@ def test_pradas_test_is_shapiro_wilk_beyond_a_hundred_distances() -> None:
     skewed = rng.exponential(1.0, 300) ** 3
     kept = skewed[np.abs(skewed - skewed.mean()) <= 3 * skewed.std()]
     assert stats.shapiro(kept).statistic < 0.9
-    assert is_attack(skewed)
-    assert not is_attack(skewed[:100])
-    assert not is_attack(rng.normal(5, 1, 300))
-    assert not is_attack(np.zeros(300))
+    assert suspicion(skewed) > 1
+    assert suspicion(skewed[:100]) == 0
+    assert 0 < suspicion(rng.normal(5, 1, 300)) < 1
+    assert suspicion(np.zeros(300)) == 0
 
 
 @given(st.integers(K + 1, K + 40), st.integers(0, 2**32 - 1))
@@ -203,7 +203,9 @@ def test_the_fingerprint_index_equals_a_comparison_with_every_earlier_query(
 ) -> None:
     index = Index()
     padded = np.array([sorted(own) + [0] * (60 - len(own)) for own in prints], np.uint64).reshape(-1, 60)
-    found = [bool(hit) for start in range(0, len(prints), cut) for hit in index.seen(padded[start : start + cut])]
+    found = [
+        bool(hit) for start in range(0, len(prints), cut) for hit in index.shared(padded[start : start + cut]) >= 1
+    ]
     slow = [any(len(own & other) >= min(25, -(-len(own) // 2)) for other in prints[:i]) for i, own in enumerate(prints)]
     assert found == slow
 
@@ -212,8 +214,8 @@ def test_the_fingerprint_index_grows() -> None:
     rng = np.random.default_rng(10)
     prints = rng.integers(1, 2**63, (3000, 50), dtype=np.uint64)
     index = Index()
-    assert not any(index.seen(prints[i : i + 100]).any() for i in range(0, 3000, 100))
-    assert index.seen(prints[::-1]).all()
+    assert not any((index.shared(prints[i : i + 100]) >= 1).any() for i in range(0, 3000, 100))
+    assert (index.shared(prints[::-1]) >= 1).all()
 
 
 def test_fingerprints_are_fifty_hashes_of_windows_and_equal_inputs_have_equal_ones() -> None:

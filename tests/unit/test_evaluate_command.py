@@ -12,6 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from detector.cli import app
+from detector.detectors import discover
+from detector.families import FAMILIES
 from detector.settings import Settings
 from detector.wiring import rules_of
 from replay.evaluate.board import cases
@@ -19,7 +21,7 @@ from replay.evaluate.plot import plot as draw
 from replay.evaluate.stream import NEVER, read_stream
 from replay.evaluate.watch import MEDIUM, watch
 from replay.simulate.run import simulate
-from replay.simulate.scenario import Preset, plan
+from replay.simulate.scenario import PRESETS, Preset, plan
 
 ATTACKS = ("hill_climb", "finite_differences", "extraction_random", "zoo")
 PRESET = Preset(6, ("digits-mlp",), 12, 60, 5, ATTACKS, ("human", "lime"), ("none", "turncoat"))
@@ -35,7 +37,8 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def board(capture: Path) -> dict[str, Any]:
-    result = CliRunner().invoke(app, ["evaluate", str(capture), "--half", "both", "--json"])
+    given = ["evaluate", str(capture), "--half", "both", "--json", "--cache", str(capture.parent / "anchors")]
+    result = CliRunner().invoke(app, given)
     assert result.exit_code == 0, result.output
     found: dict[str, Any] = json.loads(result.stdout)
     return found
@@ -102,6 +105,82 @@ def test_events_of_each_client_are_counted_as_the_simulator_did(capture: Path) -
     assert (np.diff(stream.offset) >= 0).all()
 
 
+def run(*arguments: str | Path, code: int = 0) -> dict[str, Any]:
+    """Return the scoreboard that `querywatch evaluate` prints as JSON."""
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments), "--half", "both", "--no-anchors", "--json"])
+    assert result.exit_code == code, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_what_the_anchors_found_is_kept_and_used_again(capture: Path, tmp_path: Path) -> None:
+    given = ["evaluate", str(capture), "--json", "--cache", str(tmp_path / "kept")]
+    first, second = (json.loads(CliRunner().invoke(app, given).stdout) for _ in range(2))
+    (kept,) = (tmp_path / "kept").iterdir()
+    for name in ("blacklight", "prada", "neighbours", "volume"):
+        assert first["systems"][name] == second["systems"][name]
+    assert first["matched"] == second["matched"]
+    kept.write_bytes(b"broken")
+    assert json.loads(CliRunner().invoke(app, given).stdout)["matched"] == first["matched"]
+
+
+def test_targets_are_printed_and_a_missed_floor_ends_with_1(capture: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "board.json"
+    given = ["evaluate", str(capture), "--half", "both", "--no-anchors", "--targets", "--save", str(saved)]
+    result = CliRunner().invoke(app, given)
+    rows = {row["name"]: row for row in json.loads(saved.read_text())["targets"]}
+    assert result.exit_code == int(any(row["floor_verdict"] == "missed" for row in rows.values())), result.output
+    assert "operating curve" not in result.stdout
+    for name in ("inversion with scores", "over 100 ids: campaign named", "right family named by the first alert"):
+        assert name in result.stdout
+        assert name in rows
+    assert rows["inversion with scores"]["n"] > 0
+
+
+def test_clients_are_parted_by_a_field_of_the_truth(capture: Path) -> None:
+    groups = run(capture, "--by", "data", "--by", "evasion")["by"]
+    assert list(groups["data"]) == ["digits"]
+    assert set(groups["evasion"]) == {"none", "turncoat"}
+    assert sum(row["campaigns"]["n"] for row in groups["evasion"].values()) == 5
+
+
+def test_a_level_of_detail_changes_what_is_seen_and_nothing_else(capture: Path) -> None:
+    alone = {level: run(capture, "--level", level) for level in ("sketch", "outputs", "label")}
+    together = run(capture, "--levels")
+    assert set(together["levels"]) == {"vectors", "sketch", "outputs", "label"}
+    for level, board in alone.items():
+        assert board["captures"][0]["events"] == together["captures"][0]["events"]
+        row = together["levels"][level]
+        assert row["all"]["all"] == board["systems"]["querywatch"]["all"]["all"]
+        assert row["hard"] == board["systems"]["querywatch"]["benign"]["hard"]
+    detected = {level: row["families"]["inversion"]["campaigns"]["found"] for level, row in together["levels"].items()}
+    assert detected["sketch"] > detected["outputs"] == 0  # geometry needs inputs, and a sketch is enough
+
+
+def test_without_the_steering_tests_climbs_are_lost_and_every_part_has_its_price(capture: Path) -> None:
+    board = run(capture, "--ablation", "--cost", "--workers", "2")
+    families = {test for family in FAMILIES for test, _ in family.tests}
+    assert set(board["ablation"]) >= {test.partition(".")[0] for test in families}
+    assert all(name in families for name in board["ablation"] if "." in name)
+    assert all(change >= 0 for change in board["ablation"]["steering"]["lost"].values())
+    assert (
+        sum(board["ablation"]["steering"]["lost"].values())
+        + abs(board["ablation"]["steering"]["queries"]["without"] - board["ablation"]["steering"]["queries"]["with"])
+        > 0
+    )
+    for detector in discover():
+        assert board["cost"][detector.name]["us_an_event"] > 0
+        assert board["cost"][detector.name]["bytes_a_client"] > 0
+    assert board["cost"]["history"]["bytes_a_client"] > 10_000
+
+
+def test_several_seeds_are_simulated_and_pooled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "small", replace(PRESET, clients=4, campaigns=1, kinds=("human",)))
+    board = run("--corpus", "small", "--seeds", "1-2", "--out", tmp_path)
+    assert [one["name"] for one in board["captures"]] == ["small-1.jsonl.zst", "small-2.jsonl.zst"]
+    assert board["systems"]["querywatch"]["all"]["all"]["campaigns"]["n"] == 2
+
+
 def test_the_operating_curve_is_drawn(board: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     picture = tmp_path / "curve.png"
@@ -139,6 +218,9 @@ def test_a_scoreboard_is_saved_and_compared(capture: Path, tmp_path: Path) -> No
         (["CAPTURE", "--compare", "/nowhere/b.json"], "--compare: /nowhere/b.json"),
         (["CAPTURE", "--compare", "CAPTURE"], "--compare"),
         (["CAPTURE", "--rules", "/nowhere"], "/nowhere"),
+        (["CAPTURE", "--by", "colour"], "no client has 'colour' in its truth; there are attack_end"),
+        (["--corpus", "small", "--seeds", "3-1"], "--seeds: '3-1' is not a list of seeds"),
+        (["--corpus", "small", "--seeds", "one"], "--seeds: 'one' is not a list of seeds"),
     ],
 )
 def test_wrong_use_says_what_is_wrong_and_ends_with_2(capture: Path, arguments: list[str], said: str) -> None:
