@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from detector import answers, baseline_state, families, history
+from detector import baseline_state, families
 from detector.alerts import Alert
+from detector.answers import Labels
 from detector.baseline import Baselines
 from detector.clients import Clients
 from detector.detectors import Detector, View, discover, starved
@@ -20,6 +21,7 @@ from detector.events import F32, EventBatch, ModelRef
 from detector.registry import Registry
 from detector.rules import Ruleset
 from detector.settings import LimitSettings
+from detector.tracks import Tracks
 from detector.triage import Context, Triage, build_alert
 
 LAYOUT = 1  # of a snapshot: raise it when the meaning of any state array changes
@@ -44,13 +46,10 @@ class Pipeline:
         self.ruleset = ruleset
         self.triage = Triage(ruleset, registry)
         self.baselines = Baselines(limits.models, seed)
-        self.history = history.history_state(limits.clients)
-        self.answers = answers.answer_state(limits.clients)
-        self.labels = answers.Labels()
-        self.states: dict[str, Any] = {d.name: d.state(limits.clients) for d in self.detectors}
+        self.labels = Labels()
         self.episodes = self.triage.state(limits.clients)
-        everything = {"history": self.history, "answers": self.answers, "triage": self.episodes, **self.states}
-        self.clients = Clients(limits.clients, limits.admit_after, everything, len(families.FAMILIES))
+        self.tracks = Tracks(limits.clients, self.detectors, {"triage": self.episodes})
+        self.clients = Clients(limits.clients, limits.admit_after, self.tracks.states, len(families.FAMILIES))
         self.starved: dict[tuple[str, ModelRef], int] = {}
         self.fingerprint = self._fingerprint(seed)
         self._watch = watch
@@ -90,19 +89,9 @@ class Pipeline:
 
     def _detect(self, batch: EventBatch, slot: Any, reference: Any, sketch: Any, usable: Any) -> list[Alert]:
         """Measure, bet, combine, match and triage one chunk."""
-        scales = self.baselines.scales
-        digest, time_us = batch.input_digest, batch.time_us
-        moves = history.observe(sketch, usable, digest, time_us, slot, reference, scales, self.history)
         self.labels.learn(batch)
-        answered = answers.observe(batch, slot, reference, scales, self.answers)
-        view = View(
-            batch, slot, reference=reference, scales=scales, sketch=sketch, **moves._asdict(), **answered._asdict()
-        )
-        signals: dict[str, F32] = {}
-        for detector in self.detectors:
-            signals.update(detector.observe(view, self.states[detector.name]))
-            self._starve(detector, view)
-        signals.update(families.combine(signals))
+        view, signals = self.tracks.measure(batch, slot, reference, self.baselines.scales, sketch, usable)
+        self._starve(view)
         evidence = [signals[f"{family.name}.evidence"] for family in families.FAMILIES]
         for k, column in enumerate(evidence):
             self.clients.suspect(slot, k, column)
@@ -119,14 +108,15 @@ class Pipeline:
         entry = self.triage.registry.entry(batch.models[int(batch.model[row])])
         return Context(int(view.since_us[row]), self.baselines.names[int(view.reference[row])], target, entry)
 
-    def _starve(self, detector: Detector, view: View) -> None:
-        """Count the events that hold less detail than a detector needs, by model."""
-        short = starved(view, detector.need)
-        if short.any():
-            counts = np.bincount(view.batch.model[short], minlength=len(view.batch.models))
-            for m in np.flatnonzero(counts).tolist():
-                key = (detector.name, view.batch.models[m])
-                self.starved[key] = self.starved.get(key, 0) + int(counts[m])
+    def _starve(self, view: View) -> None:
+        """Count the events that hold less detail than a detector needs, by detector and model."""
+        for detector in self.detectors:
+            short = starved(view, detector.need)
+            if short.any():
+                counts = np.bincount(view.batch.model[short], minlength=len(view.batch.models))
+                for m in np.flatnonzero(counts).tolist():
+                    key = (detector.name, view.batch.models[m])
+                    self.starved[key] = self.starved.get(key, 0) + int(counts[m])
 
     def export_partition(self, partition: int) -> dict[str, np.ndarray]:
         """Return a copy of all state of one partition, as plain arrays."""

@@ -66,12 +66,12 @@ def _instrumented(way: Way, clock: Clock) -> Iterator[None]:
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in stages]
     for owner, name, stage in stages:
         setattr(owner, name, clock.timed(stage, getattr(owner, name)))
-    detectors = p.detectors
-    p.detectors = tuple(_Timed(detector, clock) for detector in detectors)
+    detectors = p.tracks.detectors
+    p.tracks.detectors = tuple(_Timed(detector, clock) for detector in detectors)
     try:
         yield
     finally:
-        p.detectors = detectors
+        p.tracks.detectors = detectors
         for owner, name, before in kept:
             setattr(owner, name, before)
 

@@ -1,0 +1,40 @@
+"""What is remembered of everyone who has a slot, and how a chunk is measured: history → answers → detectors → families.
+
+The pipeline has one `Tracks` for clients; campaigns.py has another, in which a slot is a group of clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from detector import answers, families, history
+from detector.detectors import Detector, References, State, View
+from detector.events import F32, I16, I32, I64, U8, EventBatch
+
+
+class Tracks:
+    """The state of `capacity` slots; an all-zero row is a newcomer. `more`: states kept and cleared with it."""
+
+    def __init__(self, capacity: int, detectors: Sequence[Detector], more: dict[str, State]) -> None:
+        self.detectors = tuple(detectors)
+        self._history = history.history_state(capacity)
+        self._answers = answers.answer_state(capacity)
+        self._own: dict[str, Any] = {d.name: d.state(capacity) for d in self.detectors}
+        self.states: dict[str, State] = {"history": self._history, "answers": self._answers, **more, **self._own}
+
+    def measure(
+        self, batch: EventBatch, slot: I64, reference: I32, scales: References, sketch: I16, usable: U8
+    ) -> tuple[View, dict[str, F32]]:
+        """Take one chunk [n] in stream order; returns what the detectors saw, and the columns of all signals."""
+        digest, time_us = batch.input_digest, batch.time_us
+        moves = history.observe(sketch, usable, digest, time_us, slot, reference, scales, self._history)
+        answered = answers.observe(batch, slot, reference, scales, self._answers)
+        view = View(
+            batch, slot, reference=reference, scales=scales, sketch=sketch, **moves._asdict(), **answered._asdict()
+        )
+        signals: dict[str, F32] = {}
+        for detector in self.detectors:
+            signals.update(detector.observe(view, self._own[detector.name]))
+        signals.update(families.combine(signals))
+        return view, signals
