@@ -23,7 +23,7 @@ EXAMPLES = """Examples:
   querywatch evaluate capture.jsonl.zst                       the truth is in capture.truth.jsonl
   querywatch evaluate day1.jsonl day2.jsonl --truth labels.jsonl
   querywatch evaluate --corpus small --seeds 1-3 --save board.json --plot curve.png
-  querywatch evaluate capture.jsonl.zst --compare board.json
+  querywatch evaluate capture.jsonl.zst --compare board.json --page docs/scoreboard.md
   querywatch evaluate capture.jsonl.zst --no-anchors --targets
   querywatch evaluate capture.jsonl.zst --by data --by interface
   querywatch evaluate capture.jsonl.zst --ablation --cost --workers 2
@@ -82,6 +82,9 @@ def evaluate(
         Path | None, typer.Option(metavar="OLD.json", help="Show what got better and worse since.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the operating curve.")] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE.md", help="Put the tables between the marks of a page.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scoreboard as JSON.")] = False,
 ) -> None:
     """Score detection on captures whose truth is known, next to published detectors on the same captures."""
@@ -95,7 +98,7 @@ def evaluate(
     from replay.evaluate.truth import TruthError
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    old = _prepared(save, compare, plot)
+    old = _prepared(save, compare, plot, page)
     settings = load_settings()
     wanted = Wanted(half, level, anchors, tuple(by or ()), ablation, cost, levels, workers, cache)
     files = list(captures or [])
@@ -115,7 +118,8 @@ def evaluate(
     except (RulesError, CaptureError, TruthError, UnknownClientsError, UnknownFieldError) as error:
         _fail(str(error))
     difference = _compared(old, board)
-    _write(board, difference, save, plot, as_json, targets)
+    _print(board, difference, as_json, targets)
+    _write(board, save, plot, page)
     refused = any(capture["refused"] for capture in board["captures"])
     if refused or (difference is not None and difference.worse) or (targets and missed(board["targets"])):
         raise typer.Exit(1)
@@ -124,8 +128,9 @@ def evaluate(
 evaluate.__doc__ = f"{evaluate.__doc__}\n\n\b\n{EXAMPLES}"
 
 
-def _prepared(save: Path | None, compare: Path | None, plot: Path | None) -> dict[str, Any] | None:
+def _prepared(save: Path | None, compare: Path | None, plot: Path | None, page: Path | None) -> dict[str, Any] | None:
     """Check before the long work what would fail after it, and return the old scoreboard."""
+    from replay.evaluate import page as pages
     from replay.evaluate.board import SCHEMA
     from replay.evaluate.plot import NoPlotsError, require
 
@@ -137,6 +142,11 @@ def _prepared(save: Path | None, compare: Path | None, plot: Path | None) -> dic
             require()
         except NoPlotsError as error:
             _fail(str(error))
+    if page is not None:
+        try:
+            pages.check(page)
+        except (OSError, UnicodeDecodeError, pages.NoMarksError) as error:
+            _fail(f"--page: {error if isinstance(error, pages.NoMarksError) else f'{page} cannot be read'}")
     if compare is None:
         return None
     try:
@@ -210,28 +220,28 @@ def _compared(old: dict[str, Any] | None, board: dict[str, Any]) -> Difference |
         _fail(f"--compare: {error}")
 
 
-def _write(
-    board: dict[str, Any],
-    difference: Difference | None,
-    save: Path | None,
-    plot: Path | None,
-    as_json: bool,
-    targets: bool,
-) -> None:
-    from replay.evaluate.plot import plot as draw
+def _print(board: dict[str, Any], difference: Difference | None, as_json: bool, targets: bool) -> None:
     from replay.evaluate.show import show, show_difference
-    from replay.evaluate.tables import show_targets
+    from replay.evaluate.tables import target_table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)
     if as_json:
-        shown = board | ({} if difference is None else {"compared": _as_data(difference)})
-        typer.echo(json.dumps(shown))
+        typer.echo(json.dumps(board | ({} if difference is None else {"compared": _as_data(difference)})))
+        return
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=160)
+    if targets:
+        console.print(target_table(board))
     else:
-        (show_targets if targets else show)(board, console)
-        if difference is not None:
-            show_difference(difference, console)
+        show(board, console)
+    if difference is not None:
+        show_difference(difference, console)
+
+
+def _write(board: dict[str, Any], save: Path | None, plot: Path | None, page: Path | None) -> None:
+    from replay.evaluate import page as pages
+    from replay.evaluate.plot import plot as draw
+
     try:
         if save is not None:
             part = save.with_name(f"{save.name}.part")
@@ -239,6 +249,8 @@ def _write(
             part.replace(save)
         if plot is not None:
             draw(board, plot)
+        if page is not None:
+            pages.write(board, page)
     except OSError as error:
         typer.echo(f"querywatch evaluate: {error.filename}: {error.strerror}", err=True)
         raise typer.Exit(1) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +10,7 @@ from rich.table import Table
 from replay.evaluate.board import OWN
 from replay.evaluate.compare import Difference
 from replay.evaluate.score import Json
-from replay.evaluate.tables import show_extras
+from replay.evaluate.tables import extras
 from replay.evaluate.words import at_most, bar, number, percent, share, value
 
 _GROUPS = (
@@ -26,34 +26,38 @@ _GROUPS = (
 
 def show(board: Json, console: Console) -> None:
     """Print the whole scoreboard."""
+    for part in parts(board):
+        console.print(part)
+
+
+def parts(board: Json) -> Iterator[Table | str]:
+    """Yield the whole scoreboard, table by table."""
     systems, own = board["systems"], board["systems"][OWN]
     if board["level"] != "vectors":
-        console.print(f"level of detail: {board['level']}")
+        yield f"level of detail: {board['level']}"
     for capture in board["captures"]:
-        console.print(f"{capture['name']}: {capture['events']:,} events, {capture['clients']:,} clients", markup=False)
-        _remarks(capture, own, console)
-    console.print(_detection(systems, board["half"]))
-    console.print(_benign(systems))
-    console.print(_false_alerts(systems))
+        yield f"{capture['name']}: {capture['events']:,} events, {capture['clients']:,} clients"
+        yield from _remarks(capture, own)
+    yield _detection(systems, board["half"])
+    yield _benign(systems)
+    yield _false_alerts(systems)
     if own["campaigns"]["named"]["n"]:
         named, wrong = own["campaigns"]["named"], own["campaigns"]["wrong_members"]
-        console.print(
-            f"campaigns of several clients named: {share(named)}; wrong members among those listed: {share(wrong)}"
-        )
+        yield f"campaigns of several clients named: {share(named)}; wrong members among those listed: {share(wrong)}"
     for which in ("first", "highest"):
-        console.print(_confusion(own["confusion"][which], which))
-    console.print(_curve(own["curve"]))
-    show_extras(board, console)
+        yield _confusion(own["confusion"][which], which)
+    yield _curve(own["curve"])
+    yield from extras(board)
 
 
-def _remarks(capture: Json, own: Json, console: Console) -> None:
+def _remarks(capture: Json, own: Json) -> Iterator[str]:
     if capture["refused"]:
-        console.print(f"  {capture['refused']:,} records refused")
+        yield f"  {capture['refused']:,} records refused"
     if capture["truth_without_events"]:
-        console.print(f"  {capture['truth_without_events']:,} rows of the truth have no event in it")
+        yield f"  {capture['truth_without_events']:,} rows of the truth have no event in it"
     if own["unlabelled"]["clients"]:
         seen = own["unlabelled"]
-        console.print(f"  {seen['clients']:,} clients without truth, not scored; {seen['alarmed']:,} of them alarmed")
+        yield f"  {seen['clients']:,} clients without truth, not scored; {seen['alarmed']:,} of them alarmed"
 
 
 def _detection(systems: Json, half: str) -> Table:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
-from rich.console import Console
 from rich.table import Table
 
 from replay.evaluate.bounds import CONFIDENCE
@@ -20,21 +19,21 @@ _SHORT = {
 }
 
 
-def show_extras(board: Json, console: Console) -> None:
-    """Print what was asked for beside detection and false alerts, and the targets."""
+def extras(board: Json) -> Iterator[Table]:
+    """Yield what was asked for beside detection and false alerts, and the targets."""
     for name, groups in board["by"].items():
-        console.print(_parted(name, groups))
+        yield _parted(name, groups)
     if board["matched"]:
-        console.print(_matched(board["matched"]))
+        yield _matched(board["matched"])
     if board["levels"]:
-        console.print(_levels(board["levels"]))
+        yield _levels(board["levels"])
     if board["ablation"] or board["cost"]:
-        console.print(_detectors(board["ablation"], board["cost"]))
-    show_targets(board, console)
+        yield _detectors(board["ablation"], board["cost"])
+    yield target_table(board)
 
 
-def show_targets(board: Json, console: Console) -> None:
-    """Print every target and floor, and whether it is reached."""
+def target_table(board: Json) -> Table:
+    """Return every target and floor, and whether it is reached."""
     table = Table(title_justify="left")
     table.title = (
         f"targets and floors, half: {board['half']}; proven: the {100 * CONFIDENCE:.0f} % bound reaches it, too"
@@ -44,7 +43,7 @@ def show_targets(board: Json, console: Console) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for row in board["targets"]:
         table.add_row(*_target(row))
-    console.print(table)
+    return table
 
 
 def _target(row: Json) -> list[str]:
@@ -53,7 +52,7 @@ def _target(row: Json) -> list[str]:
     bound = f"≤ {show(row['high95'])}" if less else f"≥ {show(row['low95'])}"
     plain, delay, limit = row["of_plain"], row["queries"], row["target_queries"]
     target = row["target"] if row["share_target"] is None else row["share_target"]
-    in_time = {None: "no data", True: "reached", False: "[bold]missed[/]"}[row["queries_reached"]]
+    in_time = {None: "no data", True: "reached", False: "MISSED"}[row["queries_reached"]]
     return [
         row["name"],
         f"{row['n']:,}",
@@ -70,7 +69,7 @@ def _target(row: Json) -> list[str]:
 def _wanted(level: float | None, said: str | None, show: Callable[[float | None], str]) -> str:
     if level is None:
         return ""
-    return f"{show(level)} {'no data' if said is None else '[bold]missed[/]' if said == 'missed' else said}"
+    return f"{show(level)} {'no data' if said is None else 'MISSED' if said == 'missed' else said}"
 
 
 def _a_million(rate: float | None) -> str:
@@ -112,7 +111,7 @@ def _matched(rows: Iterable[Json]) -> Table:
             )
             cells.append(", ".join(percent(one[kind]["kept"]["rate"]) for kind in ("ordinary", "hard")))
         n = str(row["published"]["anchor"]["n"])
-        table.add_row(row["anchor"], _SHORT[row["family"]], n, *cells, "yes" if row["beaten"] else "[bold]no[/]")
+        table.add_row(row["anchor"], _SHORT[row["family"]], n, *cells, "yes" if row["beaten"] else "NO")
     return table
 
 

@@ -17,6 +17,7 @@ from detector.families import FAMILIES
 from detector.settings import Settings
 from detector.wiring import rules_of
 from replay.evaluate.board import cases
+from replay.evaluate.page import FIRST, LAST, write
 from replay.evaluate.plot import plot as draw
 from replay.evaluate.stream import NEVER, read_stream
 from replay.evaluate.watch import MEDIUM, watch
@@ -137,6 +138,27 @@ def test_targets_are_printed_and_a_missed_floor_ends_with_1(capture: Path, tmp_p
     assert rows["inversion with scores"]["n"] > 0
 
 
+def test_a_page_holds_the_tables_between_its_marks_however_often_it_is_written(
+    board: dict[str, Any], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{FIRST} made by a command -->\nold\n{LAST}\nafter\n")
+    kinds = board["systems"]["querywatch"]["kinds"]
+    odd = board | {
+        "systems": {"querywatch": {**board["systems"]["querywatch"], "kinds": {"x: [/b]|": next(iter(kinds.values()))}}}
+    }
+    write(odd, page)
+    once = page.read_text()
+    assert "[/b]" in once
+    write(odd, page)
+    assert page.read_text() == once
+    assert once.startswith(f"before\n{FIRST} made by a command -->\n\ntiny.jsonl.gz: ")
+    assert once.endswith(f"\n\n{LAST}\nafter\n")
+    assert "old" not in once
+    for title in ("targets and floors", "operating curve", "anchors at equal false alarms"):
+        assert f"**{title}" in once
+
+
 def test_clients_are_parted_by_a_field_of_the_truth(capture: Path) -> None:
     groups = run(capture, "--by", "data", "--by", "evasion")["by"]
     assert list(groups["data"]) == ["digits"]
@@ -218,13 +240,17 @@ def test_a_scoreboard_is_saved_and_compared(capture: Path, tmp_path: Path) -> No
         (["CAPTURE", "--compare", "/nowhere/b.json"], "--compare: /nowhere/b.json"),
         (["CAPTURE", "--compare", "CAPTURE"], "--compare"),
         (["CAPTURE", "--rules", "/nowhere"], "/nowhere"),
+        (["CAPTURE", "--page", "/nowhere/p.md"], "--page: /nowhere/p.md cannot be read"),
+        (["CAPTURE", "--page", "MARKLESS"], "are missing"),
         (["CAPTURE", "--by", "colour"], "no client has 'colour' in its truth; there are attack_end"),
         (["--corpus", "small", "--seeds", "3-1"], "--seeds: '3-1' is not a list of seeds"),
         (["--corpus", "small", "--seeds", "one"], "--seeds: 'one' is not a list of seeds"),
     ],
 )
 def test_wrong_use_says_what_is_wrong_and_ends_with_2(capture: Path, arguments: list[str], said: str) -> None:
-    given = [str(capture) if argument == "CAPTURE" else argument for argument in arguments]
+    markless = capture.with_name("page.md")
+    markless.write_text("no marks")
+    given = [{"CAPTURE": str(capture), "MARKLESS": str(markless)}.get(argument, argument) for argument in arguments]
     result = CliRunner().invoke(app, ["evaluate", *given])
     assert result.exit_code == 2, result.output
     assert said in result.stderr
