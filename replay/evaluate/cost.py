@@ -1,7 +1,8 @@
 """What each part costs: µs an event, from one replay under the standard profiler, and bytes a followed client.
 
 The profiler counts calls of Python functions, a few hundred a batch; compiled kernels count for whoever calls them. A
-part is a module that pipeline.py calls; what it spends itself is `the pipeline itself`. Reading and decoding are timed
+part is a module that the frame calls (pipeline.py, and tracks.py for detectors); what the frame spends itself is `the
+pipeline itself`. Detectors that run once more for groups of clients count as detectors. Reading and decoding are timed
 without the profiler, which would slow them: they call functions for single events. The baseline works at the end of
 each epoch, model by model, whatever the number of events: it weighs on thin traffic, and not on a busy service.
 """
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 import detector
 from detector import pipeline as pipeline_module
+from detector import tracks as tracks_module
 from detector.pipeline import Pipeline
 from detector.rules import Ruleset
 from detector.settings import Settings
@@ -29,7 +31,8 @@ from replay.run import replay
 ITSELF = "the pipeline itself"
 DECODING = "reading and decoding"
 _ROOT = Path(detector.__file__).parent
-_PIPELINE = str(Path(pipeline_module.__file__))
+_FRAME = {str(module.__file__) for module in (pipeline_module, tracks_module)}
+_LOOP = "service"  # calls the pipeline
 _STATS = tuple[
     int, int, float, float, dict[Any, tuple[int, int, float, float]]
 ]  # calls, calls, own, cumulative, by whom
@@ -59,18 +62,19 @@ def measure(
 
 
 def by_part(calls: dict[tuple[str, int, str], _STATS]) -> dict[str, float]:
-    """Return the seconds of every module that the pipeline calls, and of the pipeline itself."""
+    """Return the seconds of every module that the frame calls, and of the frame itself."""
     spent: dict[str, float] = {}
-    total = inner = 0.0
-    for (file, _, _), (_, _, _, cumulative, callers) in calls.items():
-        from_pipeline = sum(times[3] for (by, _, _), times in callers.items() if by == _PIPELINE)
-        if file == _PIPELINE:
-            total += cumulative - from_pipeline  # entered from outside
-        elif Path(file).is_relative_to(_ROOT):
-            spent[_part(file)] = spent.get(_part(file), 0.0) + from_pipeline
-            inner += from_pipeline
+    total = 0.0
+    for (file, _, _), (_, _, _, _, callers) in calls.items():
+        for (by, _, _), (_, _, _, cumulative) in callers.items():
+            if file not in _FRAME and by in _FRAME and _is_ours(file):
+                spent[_part(file)] = spent.get(_part(file), 0.0) + cumulative
+            elif file in _FRAME and by not in _FRAME and _is_ours(by) and _part(by) != _LOOP:
+                spent[_part(by)] = spent.get(_part(by), 0.0) - cumulative  # counts for the parts that it enters
+            elif file in _FRAME and by not in _FRAME:
+                total += cumulative
     dear = sorted(((part, s) for part, s in spent.items() if s > 0), key=lambda part: -part[1])
-    return dict(dear) | {ITSELF: max(total - inner, 0.0)}
+    return dict(dear) | {ITSELF: max(total - sum(spent.values()), 0.0)}
 
 
 def state_bytes(pipeline: Pipeline) -> dict[str, float]:
@@ -91,6 +95,10 @@ def cost(spent: Sequence[Spent]) -> Json:
         part: {"us_an_event": 1e6 * seconds.get(part, 0.0) / events, "bytes_a_client": kept.get(part, 0.0)}
         for part in parts
     }
+
+
+def _is_ours(file: str) -> bool:
+    return Path(file).is_relative_to(_ROOT)
 
 
 def _part(file: str) -> str:

@@ -1,7 +1,8 @@
-"""Targets, breakdowns, matched false alarms: which campaigns a row counts, what it is compared with, who is beaten."""
+"""Targets, breakdowns, anchors, costs: which campaigns a row counts, what it is compared with, who is beaten."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
+import detector
 from detector.alerts import SEVERITIES
 from replay.anchors import catalogue
 from replay.evaluate.bounds import rate, ratio, sign_test
+from replay.evaluate.cost import ITSELF, by_part
 from replay.evaluate.matched import Shares, loosest, matched
 from replay.evaluate.outcome import CampaignOutcome, ClientOutcome, Hit, Outcomes
 from replay.evaluate.score import Json, parted
@@ -223,3 +226,26 @@ def test_an_anchor_that_alarms_on_everyone_is_no_better_and_one_that_ranks_bette
 
 def test_every_anchor_says_which_families_it_was_made_for() -> None:
     assert all(set(entry.families) <= set(FAMILIES) and entry.families for entry in catalogue())
+
+
+# --- costs
+
+
+def test_a_part_costs_what_the_frame_calls_less_what_it_hands_back_to_the_frame() -> None:
+    def calls(of: dict[str, float]) -> tuple[int, int, float, float, dict[Any, tuple[int, int, float, float]]]:
+        callers = {(by, 1, "f"): (1, 1, 0.0, seconds) for by, seconds in of.items()}
+        return 1, 1, 0.0, sum(of.values()), callers
+
+    root = Path(detector.__file__).parent
+    pipeline, tracks, loop = (str(root / name) for name in ("pipeline.py", "tracks.py", "service.py"))
+    history, groups = str(root / "history.py"), str(root / "campaigns.py")
+    found = by_part(
+        {
+            (pipeline, 1, "process"): calls({loop: 10.0}),
+            (tracks, 1, "measure"): calls({pipeline: 5.0, groups: 2.0}),
+            (history, 1, "observe"): calls({tracks: 4.0, history: 1.0}),
+            (groups, 1, "observe"): calls({pipeline: 3.0}),
+            ("numpy.py", 1, "sort"): calls({pipeline: 0.5}),
+        }
+    )
+    assert found == {"history": 4.0, "campaigns": 1.0, ITSELF: 5.0}
