@@ -22,7 +22,7 @@ CLIP = 10 * UNITS
 EXACT = 1024  # columns summed at once
 BLOCK = 32  # rows projected at once
 GATEWAY_UNITS = 128  # what one step of a gateway's int8 sketch counts for here: only ratios of distances matter
-GATEWAY_STEP = 32  # the step in which a gateway should round, in its own sketch units: int8 then spans ±4 spreads
+GATEWAY_STEP = 64  # the step in which a gateway should round, in its own sketch units: int8 then spans ±8 spreads
 
 
 @lru_cache(maxsize=64)
