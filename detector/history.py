@@ -52,6 +52,7 @@ class Geometry(NamedTuple):
     joined: F32
     age: I32
     parent: I32
+    origin: F32
     number: I64
     founder: I32
     path: U8
@@ -91,7 +92,7 @@ def observe(
 ) -> Geometry:
     """Measure every event against its client's own past, then remember it."""
     n = len(slot)
-    blank = np.full((6, n), np.nan, np.float32)
+    blank = np.full((7, n), np.nan, np.float32)
     geometry = Geometry(
         queries=np.zeros(n, np.int64),
         since_us=np.zeros(n, np.int64),
@@ -103,6 +104,7 @@ def observe(
         joined=blank[3],
         age=np.zeros(n, np.int32),
         parent=np.zeros(n, np.int32),
+        origin=blank[6],
         number=np.zeros(n, np.int64),
         founder=np.zeros(n, np.int32),
         path=np.zeros(n, np.uint8),
@@ -198,6 +200,8 @@ def _measure(i: int, c: int, x: I16, r0: float, state: HistoryState, squared: F3
         wide = state.wide[c, nearest]
         head, cosine = _thread_turn(state.wide[c], fresh, known, nearest, ring, x, gap)
         out.thread[i] = cosine
+        if fresh + 1 - wide < WINDOW:
+            out.origin[i] = np.sqrt(squared[(wide - 1) % WINDOW]) / r0
         small = np.sqrt(squared[head]) / r0 < 0.5
         out.path[i] = small and (nearest == head or cosine > -0.1)
     if _length(tight) / r0 < TIGHT_R:

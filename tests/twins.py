@@ -66,7 +66,7 @@ def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: fl
     """Measure one event against the client's past, then add it to the past. NaN = nothing to say."""
     past.queries += 1
     past.since_us = past.since_us if past.queries > 1 else time_us
-    row: Row = dict.fromkeys(("step", "cosine", "near", "joined", "thread", "tight"), math.nan)
+    row: Row = dict.fromkeys(("step", "cosine", "near", "joined", "origin", "thread", "tight"), math.nan)
     counts = ("fresh", "path", "tight_joined", "run", "partners", "number", "founder", "record", "age", "parent")
     row |= dict.fromkeys(counts, 0)
     row |= {"coordinate": -1, "queries": past.queries, "since_us": past.since_us}
@@ -88,7 +88,7 @@ def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: fl
 
 
 def _measure(row: Row, new: Asked, window: list[Asked], r0: float) -> None:
-    newest_first = window[::-1]
+    newest_first, number = window[::-1], new.wide
     gaps = (_distances(np.stack([q.x for q in newest_first]), new.x) / r0).tolist()
     row["step"] = gaps[0]
     row["near"] = min(gaps[1:NEAR], default=math.inf)
@@ -102,6 +102,8 @@ def _measure(row: Row, new: Asked, window: list[Asked], r0: float) -> None:
         members = [q for q in window if q.wide == neighbour.wide]
         new.wide = neighbour.wide
         row["thread"] = _cosine(members[-2].x, members[-1].x, new.x) if len(members) > 1 else math.nan
+        if number - new.wide < WINDOW:
+            row["origin"] = gaps[number - new.wide - 1]
         onward = neighbour is members[-1] or row["thread"] > -0.1
         step = _distances(members[-1].x[None], new.x)[0] / r0
         row["path"] = int(step < 0.5 and onward)

@@ -389,7 +389,8 @@ class TrajectoryTwin:
 
     def __init__(self) -> None:
         self.queries = 0
-        self.local = self.certainty = self.rise = self.flips = 0.0
+        self.local = self.certainty = self.rise = self.wander = self.flips = 0.0
+        self.risen = self.wandered = 0
         self.confidences: list[float] = []  # of fresh queries
         self.last: tuple[int, int] | None = None  # thread and label of the newest fresh query
 
@@ -403,11 +404,15 @@ class TrajectoryTwin:
         if view.fresh[i]:
             self.local += (float(view.joined[i] < 0.8) - self.local) / 32
             self._inside(int(view.founder[i]), int(view.batch.label_key[i]), confidence)
+            if not math.isnan(view.origin[i]):
+                self.wandered += 1
+                self.wander += (float(view.origin[i]) - self.wander) / min(self.wandered, 32)
         return {
             "trajectory.queries": float(self.queries),
             "trajectory.local": self.local,
             "trajectory.certainty": self.certainty,
-            "trajectory.rise": self.rise,
+            "trajectory.rise": self.rise if self.risen else math.nan,
+            "trajectory.wander": self.wander if self.wandered else math.nan,
             "trajectory.flips": self.flips,
         }
 
@@ -418,7 +423,8 @@ class TrajectoryTwin:
         if number - 256 < founder < number:
             gained = confidence - self.confidences[founder - 1]  # the first is kept in steps of 1/254
             if not math.isnan(gained):
-                self.rise += (gained - self.rise) / 32
+                self.risen += 1
+                self.rise += (gained - self.rise) / min(self.risen, 32)
         if self.last is not None and self.last[0] == founder and label >= 0:
             self.flips += (float(label != self.last[1]) - self.flips) / 32
         self.last = (founder, label)

@@ -64,6 +64,7 @@ class View(NamedTuple):
     joined: F32  # [n] distance to the nearest of the last 256 fresh queries, r0
     age: I32  # [n] how many fresh queries ago that one came, from 1; 0 where there is none
     parent: I32  # [n] the same for the nearest but the newest, from 2
+    origin: F32  # [n] distance to the first query of its wide thread, r0; NaN where none was joined or it is forgotten
     number: I64  # [n] which fresh query of the client it is, from 1; 0 where it is not fresh
     founder: I32  # [n] number of the first query of its wide thread; its own where it begins one
     path: U8  # [n] 1 where the query only goes on along a path: a small step from its thread's newest query
