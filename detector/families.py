@@ -75,8 +75,6 @@ FAMILIES: tuple[Family, ...] = (
             ("recency.nearest", 1),
             ("probing.bisection", 1),
             ("probing.coordinates", 1),
-            ("probing.threads", 1),
-            ("probing.runs", 0.5),
         ),
         (Progress("reach.bracket", 2, 0.02, log=True),),
     ),

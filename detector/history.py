@@ -32,6 +32,7 @@ class HistoryState(NamedTuple):
     digests: U32  # [slots, 256] upper half of the digests of fresh queries
     wide: I32  # [slots, 256] thread number of each (number of its first query + 1)
     tight: I32  # [slots, 128]
+    chain: I32  # [slots, 256]
     fresh: I64  # [slots] fresh queries so far
     queries: I64  # [slots] all queries so far, with or without input
     since_us: I64  # [slots] event time of the first query
@@ -52,6 +53,7 @@ class Geometry(NamedTuple):
     joined: F32
     age: I32
     parent: I32
+    span: I32
     origin: F32
     number: I64
     founder: I32
@@ -72,6 +74,7 @@ def history_state(capacity: int) -> HistoryState:
         digests=np.zeros((capacity, WINDOW), np.uint32),
         wide=np.zeros((capacity, WINDOW), np.int32),
         tight=np.zeros((capacity, TIGHT), np.int32),
+        chain=np.zeros((capacity, WINDOW), np.int32),
         fresh=np.zeros(capacity, np.int64),
         queries=np.zeros(capacity, np.int64),
         since_us=np.zeros(capacity, np.int64),
@@ -104,6 +107,7 @@ def observe(
         joined=blank[3],
         age=np.zeros(n, np.int32),
         parent=np.zeros(n, np.int32),
+        span=np.zeros(n, np.int32),
         origin=blank[6],
         number=np.zeros(n, np.int64),
         founder=np.zeros(n, np.int32),
@@ -122,6 +126,7 @@ def observe(
         time_us,
         slot,
         scales.r0[reference],
+        scales.q05[reference] / scales.r0[reference],
         (scales.width[reference] <= DIMENSIONS).astype(np.uint8),
         state,
         geometry,
@@ -131,7 +136,7 @@ def observe(
 
 @kernel
 def _observe(
-    sketch: I16, digest: U64, time_us: I64, slot: I64, r0: F64, raw: U8, state: HistoryState, out: Geometry
+    sketch: I16, digest: U64, time_us: I64, slot: I64, r0: F64, close: F64, raw: U8, state: HistoryState, out: Geometry
 ) -> None:
     squared, gap = np.empty(WINDOW, np.float32), np.empty(DIMENSIONS, np.float32)
     for i in range(len(slot)):
@@ -150,7 +155,7 @@ def _observe(
         ):
             continue
         out.fresh[i] = 1
-        _measure(i, c, sketch[i], r0[i], state, squared, gap, out)
+        _measure(i, c, sketch[i], r0[i], close[i], state, squared, gap, out)
         if raw[i]:
             _coordinate(i, state.ring[c], sketch[i], state.fresh[c], out)
         out.number[i] = state.fresh[c] + 1
@@ -168,13 +173,15 @@ def _repeats(digests: U32, known: int, digest: np.uint32) -> bool:
 
 
 @kernel
-def _measure(i: int, c: int, x: I16, r0: float, state: HistoryState, squared: F32, gap: F32, out: Geometry) -> None:
+def _measure(
+    i: int, c: int, x: I16, r0: float, close: float, state: HistoryState, squared: F32, gap: F32, out: Geometry
+) -> None:
     fresh = state.fresh[c]
     place = fresh % WINDOW
     known = min(fresh, WINDOW)
     wide, tight_thread = np.int32(fresh + 1), np.int32(fresh + 1)  # of its own, unless it joins one
     if known == 0:
-        state.wide[c, place], state.tight[c, place % TIGHT] = wide, tight_thread
+        state.wide[c, place], state.tight[c, place % TIGHT], state.chain[c, place] = wide, tight_thread, wide
         return
     ring = state.ring[c]
     _distances(ring, x, squared)
@@ -196,6 +203,11 @@ def _measure(i: int, c: int, x: I16, r0: float, state: HistoryState, squared: F3
         if known >= 2:
             other = _newest_with(ordered, fresh, least(ordered, fresh, 2, known), 2)
             out.parent[i] = (fresh - other - 1) % WINDOW + 1
+    chain = np.int32(fresh + 1)
+    out.span[i] = known
+    if out.joined[i] < close:
+        chain = state.chain[c, nearest]
+        out.span[i] = min(known, fresh + 1 - chain)
     if out.joined[i] < WIDE_R:
         wide = state.wide[c, nearest]
         head, cosine = _thread_turn(state.wide[c], fresh, known, nearest, ring, x, gap)
@@ -210,7 +222,7 @@ def _measure(i: int, c: int, x: I16, r0: float, state: HistoryState, squared: F3
         out.tight_joined[i] = 1
         out.tight[i] = _thread_turn(state.tight[c], fresh, known, tightest, ring, x, gap)[1]
     # last, because the place still held the oldest query
-    state.wide[c, place], state.tight[c, place % TIGHT] = wide, tight_thread
+    state.wide[c, place], state.tight[c, place % TIGHT], state.chain[c, place] = wide, tight_thread, chain
 
 
 @kernel

@@ -50,6 +50,7 @@ class Asked:
     digest: int
     wide: int
     tight: int
+    chain: int
 
 
 @dataclass
@@ -62,12 +63,24 @@ class Past:
     digests: list[int] = field(default_factory=list)  # of all events that have one
 
 
-def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: float, raw: bool) -> Row:
+def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: float, q05: float, raw: bool) -> Row:
     """Measure one event against the client's past, then add it to the past. NaN = nothing to say."""
     past.queries += 1
     past.since_us = past.since_us if past.queries > 1 else time_us
     row: Row = dict.fromkeys(("step", "cosine", "near", "joined", "origin", "thread", "tight"), math.nan)
-    counts = ("fresh", "path", "tight_joined", "run", "partners", "number", "founder", "record", "age", "parent")
+    counts = (
+        "fresh",
+        "path",
+        "tight_joined",
+        "run",
+        "partners",
+        "number",
+        "founder",
+        "record",
+        "age",
+        "parent",
+        "span",
+    )
     row |= dict.fromkeys(counts, 0)
     row |= {"coordinate": -1, "queries": past.queries, "since_us": past.since_us}
     if digest:
@@ -77,9 +90,9 @@ def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: fl
     if not usable or digest in [q.digest for q in window]:
         return row
     row |= {"fresh": 1, "number": len(past.fresh) + 1}
-    new = Asked(x.astype(np.float32), digest, len(past.fresh), len(past.fresh))
+    new = Asked(x.astype(np.float32), digest, *[len(past.fresh)] * 3)
     if window:
-        _measure(row, new, window, r0)
+        _measure(row, new, window, r0, q05)
     if raw:
         _coordinate(row, new, window[-NEAR:])
     row |= {"founder": new.wide + 1, "record": new.tight + 1}
@@ -87,7 +100,7 @@ def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: fl
     return row
 
 
-def _measure(row: Row, new: Asked, window: list[Asked], r0: float) -> None:
+def _measure(row: Row, new: Asked, window: list[Asked], r0: float, q05: float) -> None:
     newest_first, number = window[::-1], new.wide
     gaps = (_distances(np.stack([q.x for q in newest_first]), new.x) / r0).tolist()
     row["step"] = gaps[0]
@@ -96,6 +109,10 @@ def _measure(row: Row, new: Asked, window: list[Asked], r0: float) -> None:
         row["cosine"] = _cosine(window[-2].x, window[-1].x, new.x)
     row["joined"] = min(gaps)
     row["age"] = gaps.index(min(gaps)) + 1
+    row["span"] = len(window)
+    if row["joined"] < q05 / r0:
+        new.chain = newest_first[gaps.index(min(gaps))].chain
+        row["span"] = min(len(window), number - new.chain)
     row["parent"] = gaps.index(min(gaps[1:]), 1) + 1 if len(gaps) > 1 else 0
     if row["joined"] < WIDE_R:
         neighbour = newest_first[gaps.index(min(gaps))]  # of equally near ones the newest

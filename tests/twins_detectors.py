@@ -15,7 +15,6 @@ from detector import answers
 from detector.detectors import View, novelty, probing, recency, steering, volume
 from detector.events import F32, F64, I16, EventBatch
 from detector.evidence import SWITCH
-from detector.history import WINDOW
 from tests.twins import Mixture, Pair, power, stakes
 from tests.twins_reach import ReachTwin
 
@@ -117,7 +116,7 @@ class SteeringTwin:
         bets = []
         for k in range(len(self.best)):
             score = self.past[-int(view.parent[i])][k]
-            known = [known for scores in self.past[-WINDOW:] if (known := scores[k]) is not None]
+            known = [known for scores in self.past[-int(view.span[i]) :] if (known := scores[k]) is not None]
             if score is None or len(known) < steering.LEAST:
                 bets.append(1.0)
             else:
@@ -164,10 +163,9 @@ class RecencyTwin:
         if math.isnan(view.cosine[i]):
             return {}
         m = int(view.reference[i])
-        known = min(int(view.number[i]) - 1, WINDOW)
         self.pair.open(self.clock)
-        if view.joined[i] * view.scales.r0[m] < view.scales.q80[m] and known >= recency.LEAST:
-            p = int(view.age[i]) / known
+        if view.joined[i] * view.scales.r0[m] < view.scales.q50[m] and view.span[i] >= recency.LEAST:
+            p = int(view.age[i]) / int(view.span[i])
             self.pair.bet(first=[k * p ** (k - 1) for k in recency.POWERS])
         self.pair.bet(second=stakes(view.cosine[i] < recency.BACK, 0.5, recency.TURN_BETS))
         self.clock += 1

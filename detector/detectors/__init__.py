@@ -64,6 +64,7 @@ class View(NamedTuple):
     joined: F32  # [n] distance to the nearest of the last 256 fresh queries, r0
     age: I32  # [n] how many fresh queries ago that one came, from 1; 0 where there is none
     parent: I32  # [n] the same for the nearest but the newest, from 2
+    span: I32  # [n] fresh queries since the chain of near copies that it joins began (q05); where none, all remembered
     origin: F32  # [n] distance to the first query of its wide thread, r0; NaN where none was joined or it is forgotten
     number: I64  # [n] which fresh query of the client it is, from 1; 0 where it is not fresh
     founder: I32  # [n] number of the first query of its wide thread; its own where it begins one
@@ -86,7 +87,8 @@ class References(NamedTuple):
     q95: F64  # [m] 95 % quantile of the distances of benign rows to the nearest of another client, sketch units
     classes: I64  # [m] number of classes answered, 2..16 (more are followed as they come up)
     probability: U8  # [m] 1 where scores lie in 0..1
-    q80: F64  # [m] 80 % quantile of the same
+    q50: F64  # [m] the median of the same
+    q05: F64  # [m] 5 % quantile of the same
     radius: F64  # [m] median distance of benign rows from their mean, sketch units
     near_rate: F64  # [m] share of benign rows with another within 0.3 r0 among 128
     rows: I16  # [m, 32, 256] benign rows as sketches, one a column

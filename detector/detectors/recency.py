@@ -1,15 +1,17 @@
 """Recency: does each new query descend from one of the latest?
 
-Who optimises goes on from where the search stands: the nearest earlier query is a recent one. Whoever draws records in
-any fixed way, however narrow or crowded, has nearest neighbours of every age. The age of the nearest among the m
-remembered queries is a conformal p-value, age / m, and needs no reference; it is bet on where that neighbour is as near
-as benign queries are to each other (80 % of them). Paths (sensors, video, sliders) have recent neighbours too, so the
-queries must also turn back (cosine below −0.1) more often than not: the smaller of the two e-values counts.
+Who optimises goes on from where the search stands: the nearest earlier query is a recent one. Whoever draws records
+in any fixed way, however narrow or crowded, has nearest neighbours of every age. The age of the nearest among the m
+remembered queries is a conformal p-value, age / m; it is bet on where that neighbour is nearer than benign ones are
+to each other (their median). Blocks of copies of one record after the other are exchangeable inside a block only: for
+a query that joins a chain of near copies, m counts from where that chain began. Paths (sensors, video, sliders) have
+recent neighbours too, so the queries must also turn back (cosine below −0.1) more often than not: the smaller of the
+two e-values counts.
 
 Null: the order of the client's queries is exchangeable, or they go on in their direction at least every second time.
 Sees: hill climbing, populations, gradient estimates, boundary walks, noise copies, also between four dummies of five:
 a dummy's neighbour is of any age. Needs no answers. Cannot see: searches wider than the reference; repeats.
-Fooled by: changing habits (a fast drift, sorted batches), copies of record after record (augmentation at test time).
+Fooled by: changing habits (a fast drift, sorted batches), explainers that walk from one record to another.
 Source: our measurement (docs/detection.md); conformal ranks after Vovk, Gammerman & Shafer.
 """
 
@@ -23,7 +25,6 @@ import numpy as np
 from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I32, I64, U8, InputLevel, OutputLevel
 from detector.evidence import CAP, LIVE, multiply, open_start, pair_evidence
-from detector.history import WINDOW
 from detector.kernel import kernel
 
 LEAST = 16  # queries remembered before an age means something
@@ -64,23 +65,22 @@ class Recency:
         """Bet on every fresh query in order."""
         out = np.full(len(view.slot), np.nan, np.float32)
         scales, m = view.scales, view.reference
-        near = (view.joined * scales.r0[m] < scales.q80[m]).astype(np.uint8)
-        _observe(view.slot, view.cosine, view.age, view.number, near, state, out)
+        near = (view.joined * scales.r0[m] < scales.q50[m]).astype(np.uint8)
+        _observe(view.slot, view.cosine, view.age, view.span, near, state, out)
         return {"recency.nearest": out}
 
 
 @kernel
-def _observe(slot: I64, cosine: F32, age: I32, number: I64, near: U8, state: RecencyState, out: F32) -> None:
+def _observe(slot: I64, cosine: F32, age: I32, span: I32, near: U8, state: RecencyState, out: F32) -> None:
     for i in range(len(slot)):
         if np.isnan(cosine[i]):
             continue
         c = slot[i]
         ages, turns, began = state.ages[c], state.turns[c], state.began[c]
         open_start(ages, turns, began, state.clock[c], len(POWERS))
-        known = min(number[i] - 1, WINDOW)
-        if near[i] and known >= LEAST:
+        if near[i] and span[i] >= LEAST:
             for j in range(len(POWERS)):
-                e = POWERS[j] * (age[i] / known) ** (POWERS[j] - 1.0)
+                e = POWERS[j] * (age[i] / span[i]) ** (POWERS[j] - 1.0)
                 for start in range(LIVE):
                     if began[start]:
                         ages[start, j] = min(ages[start, j] * e, CAP)

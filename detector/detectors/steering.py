@@ -1,7 +1,8 @@
 """Steering: does the client choose its next query because of our last answers?
 
 parent        The earlier query nearest to the new one, but for the newest, is one of those with the best answers for
-              some class (a conformal bet on its rank among the last 256), *and* the queries jump back and forth instead
+              some class (a conformal bet on its rank among the last 256, or those since the
+              query's chain of near copies began), *and* the queries jump back and forth instead
               of drifting. Whoever climbs starts from the best point so far; whoever samples round a mean moves the mean
               there. The smaller of the two counts: a path keeps to its newest points, whose scores may rise with it;
               an ordinary client jumps, but next to good and bad answers alike.
@@ -51,6 +52,7 @@ class Moves(NamedTuple):
     cosine: F32
     joined: F32
     parent: I32
+    span: I32
     number: I64
     path: U8
     classes: I64  # places in use
@@ -103,6 +105,7 @@ class Steering:
             cosine=view.cosine,
             joined=view.joined,
             parent=view.parent,
+            span=view.span,
             number=view.number,
             path=view.path,
             classes=scales.classes[view.reference],
@@ -156,7 +159,7 @@ def _bet(i: int, moves: Moves, state: SteeringState, bets: F64) -> None:
     for k in range(places):
         score = state.scores[c, k, parent]
         if score != NONE:
-            above, below, known = _count(state.scores, c, k, score)
+            above, below, known = _count(state.scores[c, k], score, moves.number[i] - 1, moves.span[i])
             if known >= LEAST:
                 bets[k] = power_bet(max(above + (known - above - below) * tie, 1.0) / known)
     for m in range(LIVE):
@@ -165,15 +168,20 @@ def _bet(i: int, moves: Moves, state: SteeringState, bets: F64) -> None:
 
 
 @kernel
-def _count(scores: I16, c: int, k: int, score: np.int16) -> tuple[int, int, int]:
-    """Count the remembered scores of a class above and below one, and all of them."""
+def _count(scores: I16, score: np.int16, fresh: int, span: int) -> tuple[int, int, int]:
+    """Count the scores of the newest `span` queries above and below one, and all of them."""
     above, below, none = np.int16(0), np.int16(0), np.int16(0)  # as wide as the scores, so that it runs in SIMD
-    row = scores[c, k]
-    for w in range(WINDOW):
-        above += np.int16(row[w] > score)
-        below += np.int16(row[w] < score)
-        none += np.int16(row[w] == NONE)
-    return int(above), int(below) - int(none), WINDOW - int(none)
+    start = (fresh - span) % WINDOW
+    stop = start + span
+    for w in range(start, min(stop, WINDOW)):
+        above += np.int16(scores[w] > score)
+        below += np.int16(scores[w] < score)
+        none += np.int16(scores[w] == NONE)
+    for w in range(stop - WINDOW):
+        above += np.int16(scores[w] > score)
+        below += np.int16(scores[w] < score)
+        none += np.int16(scores[w] == NONE)
+    return int(above), int(below) - int(none), span - int(none)
 
 
 @kernel

@@ -19,15 +19,15 @@ from tests.twins import Past, geometry
 
 EXACT = (
     "queries", "since_us", "fresh", "path", "tight_joined", "run", "coordinate", "partners", "number", "founder",
-    "record",
+    "record", "age", "parent", "span",
 )  # fmt: skip
-NUMBERS = ("step", "cosine", "near", "joined", "thread", "tight")
-R0 = 100.0
+NUMBERS = ("step", "cosine", "near", "joined", "origin", "thread", "tight")
+R0, Q05 = 100.0, 40.0
 
 
 def references(width: int) -> References:
     scales = Baselines(1, 0).scales
-    scales.r0[0], scales.width[0] = R0, width
+    scales.r0[0], scales.q05[0], scales.width[0] = R0, Q05, width
     return scales
 
 
@@ -43,7 +43,9 @@ def both(sketch: I16, slot: list[int], width: int, seed: int = 0) -> tuple[Geome
     fast = observe(sketch, usable, digest, time_us, slots, np.zeros(n, np.int32), references(width), history_state(8))
     pasts: dict[int, Past] = defaultdict(Past)
     rows = [
-        geometry(pasts[slot[i]], sketch[i], bool(usable[i]), int(digest[i]), int(time_us[i]), R0, width <= DIMENSIONS)
+        geometry(
+            pasts[slot[i]], sketch[i], bool(usable[i]), int(digest[i]), int(time_us[i]), R0, Q05, width <= DIMENSIONS
+        )
         for i in range(n)
     ]
     return fast, {name: [row[name] for row in rows] for name in (*EXACT, *NUMBERS)}
