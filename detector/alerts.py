@@ -31,6 +31,12 @@ class Evidence(NamedTuple):
     met: bool
     baseline: tuple[float, float, float] | None  # p50, p95, p99 of the signal over the model's other clients
 
+    @property
+    def margin(self) -> float:
+        """How far beyond the threshold the observed value lies; negative where it would have to move to meet it."""
+        beyond = self.observed - self.threshold
+        return beyond if self.op in (">=", ">") else -beyond
+
 
 class Technique(NamedTuple):
     """An ATLAS technique or sub-technique with the tactics that it serves."""
@@ -102,6 +108,8 @@ class Alert:
     members: tuple[str, ...] = ()  # the clients of a campaign, first member first
     about: About = ABOUT
     suppressed: int = 0  # matches counted, not raised, since the episode began
+    steepest: tuple[tuple[int, float], ...] = ()  # (offset, log10 e-value gained) where the evidence rose most
+    quiet: str = ""  # what would have kept the rule quiet, one sentence
 
     def alert_id(self, namespace: str) -> str:
         """Name the episode: the same for its raise and its escalations."""
@@ -189,7 +197,8 @@ def _own_fields(alert: Alert, alert_id: str, engine: Engine) -> Document:
         "contributions": {name: round(value, 3) for name, value in alert.contributions.items()},
         "rule_hash": alert.rule.hash,
         "engine": {"version": __version__, "mode": engine.mode},
-        "position": alert.span._asdict(),
+        "position": {**alert.span._asdict(), "steepest": [_rise(*rise) for rise in alert.steepest]},
+        "quiet": alert.quiet,
         "playbook": alert.rule.playbook,
     }
     if alert.rule.containment is not None:
@@ -211,10 +220,15 @@ def _evidence(item: Evidence) -> Document:
         "threshold": item.threshold,
         "unit": item.unit,
         "met": item.met,
+        "margin": round(item.margin, 4),
     }
     if item.baseline is not None:
         doc["baseline"] = dict(zip(("p50", "p95", "p99"), (round(v, 4) for v in item.baseline), strict=True))
     return doc
+
+
+def _rise(offset: int, gain: float) -> Document:
+    return {"offset": offset, "gain": round(gain, 3)}
 
 
 def _threat(technique: Technique) -> Document:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 import numpy as np
 from river import stats
@@ -27,11 +28,20 @@ ROWS = 256
 PER_CLIENT = 16  # rows of one client at most
 WAIT_EVENTS, WAIT_US, WAIT_ROWS = 2048, 600_000_000, 32
 WAIT_NUMBERS = 16_000_000  # floats of all waiting events together
-EPOCH_US = 3_600_000_000
+TICK_US, TICKS = 600_000_000, 6  # ticks make an epoch
+EPOCH_US = TICKS * TICK_US
 LEAST_ROWS = 8
 TRIM = 0.08  # of the rows; the tests of novelty bet against 30 %, so losing honest outsiders does not matter
 TRUSTED = 0.5  # log10 e-value up to which a client's rows may enter the reference
 MINUTE_PRIOR = (np.log1p(10.0), 1.5)  # until clients have been seen: ten queries a minute, two thirds within 2 and 50
+
+
+class Ended(IntEnum):
+    """What came to its end before an event; an epoch's end is a tick's too."""
+
+    NOTHING = 0
+    TICK = 1
+    EPOCH = 2
 
 
 @dataclass(slots=True)
@@ -94,9 +104,10 @@ class Baselines:
         self.known: dict[ModelRef, int] = {}
         self.spaces: dict[int, Space] = {}
         self.names: dict[int, str] = {}  # which reference serves, in words
+        self.quantiles: dict[int, dict[str, tuple[float, float, float]]] = {}  # signal -> p50, p95, p99 of the clients
         self.waiting: dict[ModelRef, Waiting] = {}
         self.learning: dict[int, Learning] = {}
-        self.epoch = -1
+        self.tick = -1
         self.overflow = 0  # events of models beyond the limit
         self.arrived = 0  # events that ever had to wait
         self.scales = References(
@@ -273,19 +284,24 @@ class Baselines:
 
     # --- epochs ---------------------------------------------------------------------------------------------------
 
-    def epochs(self, batch: EventBatch) -> Iterator[tuple[EventBatch, bool]]:
-        """Cut a batch where the watermark (the running maximum of event time) enters a new epoch.
+    @property
+    def epoch(self) -> int:
+        """The hour in which the watermark is, counted from 1970; −1 before the first event."""
+        return self.tick // TICKS
 
-        Yields (rows, whether an epoch ended before them).
+    def epochs(self, batch: EventBatch) -> Iterator[tuple[EventBatch, Ended]]:
+        """Cut a batch where the watermark (the running maximum of event time) enters a new tick or epoch.
+
+        Yields (rows, what ended before them).
         """
-        marks = np.maximum.accumulate(batch.time_us // EPOCH_US)
-        marks = np.maximum(marks, self.epoch)
-        cuts = np.flatnonzero(np.diff(np.concatenate([[self.epoch], marks])) > 0).tolist()
+        marks = np.maximum.accumulate(batch.time_us // TICK_US)
+        marks = np.maximum(marks, self.tick)
+        cuts = np.flatnonzero(np.diff(np.concatenate([[self.tick], marks])) > 0).tolist()
         for start, stop in zip([0, *cuts], [*cuts, len(batch)], strict=True):
             if start < stop:
-                ended = self.epoch >= 0 and int(marks[start]) > self.epoch
-                self.epoch = int(marks[start])
-                yield batch.slice(start, stop), ended
+                before, self.tick = self.tick, int(marks[start])
+                ended = Ended.NOTHING if before in (-1, self.tick) else Ended.TICK
+                yield batch.slice(start, stop), Ended.EPOCH if ended and before // TICKS < self.epoch else ended
 
     def learn(self, view: View, evidence: F32, minutes: F32) -> None:
         """Collect candidates for the next epoch: fresh rows of unsuspicious clients, and complete minutes of volume."""

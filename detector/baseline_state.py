@@ -28,12 +28,13 @@ class ModelState(msgspec.Struct):
     hashes: list[int]
     clients: list[int]
     rows: bytes
+    quantiles: dict[str, tuple[float, float, float]]
 
 
 class BaselineState(msgspec.Struct):
     """All models, and the events of one partition that wait for a reference."""
 
-    epoch: int
+    tick: int
     overflow: int
     arrived: int
     models: list[ModelState]
@@ -49,14 +50,14 @@ def export(baselines: Baselines, partition: int) -> U8:
         rows = np.flatnonzero(batch.partition == partition)
         if len(rows):
             waiting.append((ref.name, ref.version, _plain(batch.take(rows)), [order[i] for i in rows.tolist()]))
-    state = BaselineState(baselines.epoch, baselines.overflow, baselines.arrived, models, waiting)
+    state = BaselineState(baselines.tick, baselines.overflow, baselines.arrived, models, waiting)
     return np.frombuffer(msgspec.msgpack.encode(state), np.uint8)
 
 
 def restore(baselines: Baselines, data: U8) -> None:
     """Take in what `export` gave: models unknown here, and the waiting events."""
     state = msgspec.msgpack.decode(data.tobytes(), type=BaselineState)
-    baselines.epoch = max(baselines.epoch, state.epoch)
+    baselines.tick = max(baselines.tick, state.tick)
     baselines.overflow = max(baselines.overflow, state.overflow)
     baselines.arrived = max(baselines.arrived, state.arrived)
     for model in state.models:
@@ -91,12 +92,15 @@ def _model(baselines: Baselines, ref: ModelRef, m: int) -> ModelState:
         hashes=learning.hashes.tolist(),
         clients=learning.clients.tolist(),
         rows=learning.rows.tobytes(),
+        quantiles=baselines.quantiles.get(m, {}),
     )
 
 
 def _adopt(baselines: Baselines, ref: ModelRef, model: ModelState) -> None:
     m = baselines.known[ref] = len(baselines.known)
     baselines.names[m] = model.words
+    if model.quantiles:
+        baselines.quantiles[m] = model.quantiles
     if model.space is not None:
         level, width, center, scale = model.space
         baselines.spaces[m] = Space(level, width, np.frombuffer(center, np.float32), np.frombuffer(scale, np.float32))

@@ -93,13 +93,12 @@ class Clients:
             yield start, stop, slots[start:stop]
             start = stop
 
-    def suspect(self, slots: I64, family: int, evidence: F32) -> None:
-        """Note the newest log10 e-values of the clients in `slots` [n], in stream order.
+    def suspect(self, slots: I64, evidence: F32) -> None:
+        """Note the newest log10 e-values [families, n] of the clients in `slots` [n], in stream order.
 
         NaN changes nothing: neither a repeat nor a failed call lifts a suspicion.
         """
-        heard = ~np.isnan(evidence)
-        self.table.suspicion[slots[heard], family] = evidence[heard]
+        _suspect(slots, evidence, self.table.suspicion)
 
     def age(self) -> None:
         """Halve the counts of clients that have no slot: called when an epoch of event time ends."""
@@ -188,6 +187,14 @@ def _assign(
             table.scalars[TURNED_AWAY] += 1
         slots[i] = slot
     return len(key), new
+
+
+@kernel
+def _suspect(slots: I64, evidence: F32, suspicion: F32) -> None:
+    for k in range(len(evidence)):
+        for i in range(len(slots)):
+            if not np.isnan(evidence[k, i]):
+                suspicion[slots[i], k] = evidence[k, i]
 
 
 @kernel

@@ -14,17 +14,18 @@ import numpy as np
 from detector import baseline_state, families
 from detector.alerts import Alert
 from detector.answers import Labels
-from detector.baseline import Baselines
+from detector.baseline import Baselines, Ended
 from detector.clients import Clients
 from detector.detectors import Detector, View, discover, starved
 from detector.events import F32, EventBatch, ModelRef
+from detector.profile import Profile
 from detector.registry import Registry
 from detector.rules import Ruleset
 from detector.settings import LimitSettings
 from detector.tracks import Tracks
-from detector.triage import Context, Triage, build_alert
+from detector.triage import Context, Emission, Triage, build_alert
 
-LAYOUT = 1  # of a snapshot: raise it when the meaning of any state array changes
+LAYOUT = 2  # of a snapshot: raise it when the meaning of any state array changes
 Columns = Mapping[str, F32]
 Watch = Callable[[View, Columns], None]
 
@@ -48,7 +49,10 @@ class Pipeline:
         self.baselines = Baselines(limits.models, seed)
         self.labels = Labels()
         self.episodes = self.triage.state(limits.clients)
-        self.tracks = Tracks(limits.clients, self.detectors, {"triage": self.episodes})
+        self.profile = Profile(ruleset)
+        self.profiles = self.profile.state(limits.clients)
+        more = {"triage": self.episodes, "profile": self.profiles}
+        self.tracks = Tracks(limits.clients, self.detectors, more)
         self.clients = Clients(limits.clients, limits.admit_after, self.tracks.states, len(families.FAMILIES))
         self.starved: dict[tuple[str, ModelRef], int] = {}
         self.fingerprint = self._fingerprint(seed)
@@ -59,11 +63,21 @@ class Pipeline:
         alerts: list[Alert] = []
         for part, ended in self.baselines.epochs(batch):
             if ended:
-                self.baselines.close_epoch()
-                self.clients.age()
+                self._turn(ended)
             for ready in self.baselines.admit(part):
                 alerts += self._judge(ready)
         return alerts
+
+    def _turn(self, ended: Ended) -> None:
+        """Freeze what the last epoch showed for the next; at a tick only what a young model does not have yet."""
+        quantiles, alerted = self.baselines.quantiles, self.episodes.open_until_us
+        if ended == Ended.TICK:
+            quantiles |= self.profile.quantiles(self.profiles, alerted, but=quantiles)
+            return
+        quantiles |= self.profile.quantiles(self.profiles, alerted)
+        self.profile.begin_epoch(self.profiles)
+        self.baselines.close_epoch()
+        self.clients.age()
 
     def close(self) -> list[Alert]:
         """Judge what still waits for a reference: the end of a finite stream."""
@@ -92,21 +106,31 @@ class Pipeline:
         self.labels.learn(batch)
         view, signals = self.tracks.measure(batch, slot, reference, self.baselines.scales, sketch, usable)
         self._starve(view)
-        evidence = [signals[f"{family.name}.evidence"] for family in families.FAMILIES]
-        for k, column in enumerate(evidence):
-            self.clients.suspect(slot, k, column)
+        followed = self.profile.stack(signals, len(batch))
+        evidence = followed[: len(families.FAMILIES)]
+        self.clients.suspect(slot, evidence)
         self.baselines.learn(view, np.fmax.reduce(evidence), signals["volume.minute"])
         if self._watch is not None:
             self._watch(view, signals)
         emissions = self.triage.observe(batch, slot, signals, self.episodes)
-        return [build_alert(self.ruleset, e, batch, signals, self._context(view, signals, e.row)) for e in emissions]
+        contexts = [self._context(view, signals, followed, emission) for emission in emissions]
+        self.profile.observe(slot, view.reference, batch, followed, self.profiles)
+        return [build_alert(self.ruleset, e, batch, signals, c) for e, c in zip(emissions, contexts, strict=True)]
 
-    def _context(self, view: View, signals: Columns, row: int) -> Context:
+    def _context(self, view: View, signals: Columns, followed: F32, emission: Emission) -> Context:
+        row, batch = emission.row, view.batch
+        m = int(view.reference[row])
         place = signals.get("steering.target", view.cosine)[row]
         target = "" if np.isnan(place) else self.labels.text(int(view.places[row, int(place)]))
-        batch = view.batch
-        entry = self.triage.registry.entry(batch.models[int(batch.model[row])])
-        return Context(int(view.since_us[row]), self.baselines.names[int(view.reference[row])], target, entry)
+        family = self.ruleset.active[emission.rule].family
+        return Context(
+            start_us=int(view.since_us[row]),
+            baseline=self.baselines.names[m],
+            target=target,
+            model=self.triage.registry.entry(batch.models[int(batch.model[row])]),
+            quantiles=self.baselines.quantiles.get(m, {}),
+            steepest=self.profile.steepest(family, row, view.slot, batch, followed, self.profiles),
+        )
 
     def _starve(self, view: View) -> None:
         """Count the events that hold less detail than a detector needs, by detector and model."""

@@ -250,6 +250,11 @@ class Rule:
     escalate: tuple[Step, ...] = ()
     exceptions: tuple[RuleException, ...] = ()
 
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Every condition of the rule: its own, then those of the ladder."""
+        return self.when, *(step.when for step in self.escalate)
+
 
 _RULE = TypeAdapter(Rule)
 _OWNERS: dict[str, Any] = {

@@ -14,19 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.alerts import SEVERITIES, About, Alert, Evidence, Span
-from detector.conditions import thresholds
+from detector.alerts import SEVERITIES, About, Alert, Span
 from detector.events import F32, I64, U8, EventBatch
+from detector.explain import at, evidence_items, quiet
 from detector.families import family_tests
 from detector.kernel import kernel
 from detector.registry import UNKNOWN, Entry, Registry
-from detector.rules import Rule, Ruleset
+from detector.rules import Ruleset
 from detector.rules_match import Matcher
 from detector.rules_yaml import clip
 
@@ -208,6 +207,7 @@ class Context(NamedTuple):
     target: str = ""  # the class that the client climbs towards
     model: Entry = UNKNOWN  # what its owner says of the model
     quantiles: Mapping[str, tuple[float, float, float]] = {}  # signal -> p50, p95, p99 over the model's other clients
+    steepest: tuple[tuple[int, float], ...] = ()  # (offset, gain) where the family's evidence rose most
 
 
 def build_alert(
@@ -216,10 +216,9 @@ def build_alert(
     """Return the alert of one emission; the same chunk and signals as `observe` saw."""
     row, rule, ref = emission.row, ruleset.active[emission.rule], ruleset.refs[emission.rule]
     model = batch.models[batch.model[row]]
-    evidence = _evidence(ruleset, rule, signals, row, context)
-    tests = {test: _at(signals, test, row) for test in family_tests(rule.family)}
+    tests = {test: at(signals, test, row) for test in family_tests(rule.family)}
     contributions = {test: value for test, value in tests.items() if not np.isnan(value)}
-    progress = _at(signals, f"{rule.family}.progress", row)
+    progress = at(signals, f"{rule.family}.progress", row)
     severity = SEVERITIES[emission.level - 1]
     offset = int(batch.offset[row])
     alert = Alert(
@@ -235,15 +234,17 @@ def build_alert(
         model=model.name,
         model_version=model.version,
         about=About(context.model.sensitivity, context.model.owner, context.model.output or ""),
-        queries=int(np.nan_to_num(_at(signals, "trajectory.queries", row))),
+        queries=int(np.nan_to_num(at(signals, "trajectory.queries", row))),
         target=context.target if rule.family in TARGETED else "",
         reason="",
-        risk=risk(_at(signals, f"{rule.family}.evidence", row), progress, context.model.rank),
-        evidence=evidence,
+        risk=risk(at(signals, f"{rule.family}.evidence", row), progress, context.model.rank),
+        evidence=evidence_items(ruleset, rule, signals, row, context.quantiles),
         contributions=contributions,
         baseline=context.baseline,
         span=Span(batch.topic, int(batch.partition[row]), emission.first_offset, offset),
         suppressed=emission.suppressed,
+        steepest=context.steepest,
+        quiet=quiet(rule.when, signals, row),
     )
     return replace(alert, reason=_reason(alert, progress))
 
@@ -258,33 +259,6 @@ def risk(evidence: float, progress: float, sensitivity: int) -> float:
     strength = 1.0 - 2.0 ** (-max(float(np.nan_to_num(evidence)), 0.0) / 3.0)
     reach = 0.6 + 0.4 * min(max(float(np.nan_to_num(progress)), 0.0), 1.0)
     return float(100.0 * strength * reach * (3 + sensitivity) / 6)
-
-
-def _at(signals: Mapping[str, F32], name: str, row: int) -> float:
-    return float(signals[name][row]) if name in signals else np.nan
-
-
-def _evidence(
-    ruleset: Ruleset, rule: Rule, signals: Mapping[str, F32], row: int, context: Context
-) -> tuple[Evidence, ...]:
-    """Return every threshold of the rule and its ladder, met or not, each once, in the order written."""
-    asked = chain(thresholds(rule.when), *(thresholds(step.when) for step in rule.escalate))
-    items = []
-    for threshold in dict.fromkeys(asked):
-        signal = ruleset.catalogue.get(threshold.signal)
-        observed = _at(signals, threshold.signal, row)
-        items.append(
-            Evidence(
-                signal=threshold.signal,
-                observed=observed,
-                op=threshold.op,
-                threshold=threshold.value,
-                unit=signal.unit if signal else "",
-                met=threshold.met(observed),
-                baseline=context.quantiles.get(threshold.signal),
-            )
-        )
-    return tuple(items)
 
 
 def _reason(alert: Alert, progress: float) -> str:

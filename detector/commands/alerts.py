@@ -171,6 +171,8 @@ def _page(state: Document, events: Documents, replay: bool) -> Iterator[Renderab
     yield _facts(state, events)
     yield ""
     yield _evidence(own["evidence"])
+    if own.get("quiet"):
+        yield cell(own["quiet"])
     if own["contributions"]:
         yield ""
         yield _contributions(own["contributions"])
@@ -196,6 +198,9 @@ def _facts(state: Document, events: Documents) -> RenderableType:
         "baseline": own["baseline"],
         "rule": f"{state['rule']['id']} version {state['rule']['version']} ({own['rule_hash']})",
         "positions": _position(own["position"]),
+        "steepest": ", ".join(
+            f"{rise['offset']} (+{rise['gain']:.2g})" for rise in own["position"].get("steepest", ())
+        ),
     }
     if "campaign" in own:
         members = own["campaign"]["clients"]
@@ -235,8 +240,8 @@ def _position(span: Document) -> str:
 
 def _evidence(items: list[Document]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold", title="evidence", title_justify="left")
-    for name in ("signal", "observed", "threshold", "unit", "benign p50 / p95 / p99", "met"):
-        table.add_column(name, justify="right" if name in {"observed", "threshold"} else "left", no_wrap=True)
+    for name in ("signal", "observed", "threshold", "unit", "benign p50 / p95 / p99", "met", "margin"):
+        table.add_column(name, justify="right" if name in {"observed", "threshold", "margin"} else "left", no_wrap=True)
     for item in items:
         baseline = item.get("baseline")
         benign = " / ".join(_number(baseline[p]) for p in ("p50", "p95", "p99")) if baseline else "–"
@@ -247,6 +252,7 @@ def _evidence(items: list[Document]) -> RenderableType:
             cell(item["unit"]),
             cell(benign),
             cell("yes" if item["met"] else "no", style="bold" if item["met"] else "dim"),
+            cell(_number(item.get("margin"))),
         )
     return table
 

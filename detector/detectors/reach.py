@@ -15,12 +15,12 @@ Cannot see: records asked about once; sweeps of inputs over 32 features; what di
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from detector.answers import CLASSES
 from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I32, I64, U8, U64, InputLevel, OutputLevel
 from detector.history import TIGHT
@@ -29,7 +29,7 @@ from detector.kernel import kernel
 COPIES = 2  # near copies of an input, from which on it is probed
 LONG_RUN = 5  # queries of one input back to back, likewise
 NEAR = 0.3  # r0: closer queries tell a copy little that is new
-LABEL_BITS = 10.0  # of an unknown
+LABEL = np.log2(np.maximum(np.arange(CLASSES + 1), 1)) / 10  # equations in a bare label of so many classes
 
 
 class ReachState(NamedTuple):
@@ -53,25 +53,6 @@ class Out(NamedTuple):
     swept: F32
     copy: F32
     bracket: F32
-
-
-class Moves(NamedTuple):
-    """Columns [n] of the view, and of the reference of each row's model."""
-
-    slot: I64
-    number: I64
-    record: I32
-    founder: I32
-    step: F32
-    joined: F32
-    run: I32
-    digest: U64
-    coordinate: I32
-    partners: I32
-    label: I64
-    level: U8
-    width: I64
-    classes: I64
 
 
 class Reach:
@@ -103,63 +84,71 @@ class Reach:
 
     def observe(self, view: View, state: ReachState) -> Mapping[str, F32]:
         """Count every event in order."""
-        out = Out(*np.full((len(Out._fields), len(view.slot)), np.nan, np.float32))
-        batch, scales, m = view.batch, view.scales, view.reference
-        moves = Moves(view.slot, view.number, view.record, view.founder, view.step, view.joined, view.run,
-                      batch.input_digest, view.coordinate, view.partners, batch.label_key, batch.output_level,
-                      scales.width[m], scales.classes[m])  # fmt: skip
-        _observe(moves, state, out)
+        columns = np.full((len(Out._fields), len(view.slot)), np.nan, np.float32)
+        out = Out(*columns)
+        batch, slot, number = view.batch, view.slot, view.number
+        digest, label = batch.input_digest, batch.label_key
+        classes, width = view.scales.classes[view.reference], view.scales.width[view.reference]
+        _records(slot, number, view.record, view.run, digest, state.copies, state.repeated, state.records, out.records)
+        _swept(slot, view.coordinate, view.partners, state.coordinate, state.swept, out.swept)
+        _copy(slot, number, view.joined, batch.output_level, classes, width, state.equations, out.copy)
+        _bracket(slot, number, view.founder, view.step, label, state.founder, state.label, state.bracket, out.bracket)
+        columns[:, digest == 0] = np.nan  # no input to speak of
         return {f"reach.{name}": getattr(out, name) for name in Out._fields}
 
 
 @kernel
-def _observe(moves: Moves, state: ReachState, out: Out) -> None:
-    for i in range(len(moves.slot)):
-        c = moves.slot[i]
-        if moves.digest[i] == 0:  # no input to speak of
-            continue
-        if moves.run[i] == LONG_RUN and moves.digest[i] != state.repeated[c]:
-            state.repeated[c] = moves.digest[i]
-            state.records[c] += 1
-        if moves.number[i]:
-            _fresh(i, c, moves, state)
-        out.records[i] = state.records[c]
-        out.swept[i] = state.swept[c]
-        if moves.width[i] > 0:
-            out.copy[i] = state.equations[c] / ((moves.width[i] + 1.0) * (moves.classes[i] - 1.0))
-        if state.bracket[c] > 0.0:
-            out.bracket[i] = state.bracket[c]
+def _records(
+    slot: I64, number: I64, record: I32, run: I32, digest: U64, copies: U8, repeated: U64, records: I32, out: F32
+) -> None:
+    for i in range(len(slot)):
+        c, first = slot[i], record[i]
+        if run[i] == LONG_RUN and digest[i] != repeated[c]:
+            repeated[c] = digest[i]
+            records[c] += 1
+        if number[i] and first == number[i]:
+            copies[c, first % TIGHT] = 0
+        elif number[i] and number[i] - first < TIGHT and copies[c, first % TIGHT] < COPIES:
+            copies[c, first % TIGHT] += 1
+            records[c] += copies[c, first % TIGHT] == COPIES
+        out[i] = records[c]
 
 
 @kernel
-def _fresh(i: int, c: int, moves: Moves, state: ReachState) -> None:
-    number, record, founder, label = moves.number[i], moves.record[i], moves.founder[i], moves.label[i]
-    if record == number:
-        state.copies[c, number % TIGHT] = 0
-    elif number - record < TIGHT and state.copies[c, record % TIGHT] < COPIES:
-        state.copies[c, record % TIGHT] += 1
-        state.records[c] += state.copies[c, record % TIGHT] == COPIES
-    if moves.coordinate[i] >= 0:
-        state.swept[c] += moves.partners[i] == 1 and moves.coordinate[i] + 1 == state.coordinate[c]
-        state.coordinate[c] = moves.coordinate[i] + 1
-    if not moves.joined[i] < NEAR:
-        state.equations[c] += _worth(moves.level[i], moves.classes[i])
-    if founder == state.founder[c] and label >= 0 and state.label[c] >= 0 and label != state.label[c]:
-        closer = state.bracket[c] == 0.0 or moves.step[i] < state.bracket[c]
-        if closer and moves.step[i] > 0.0:
-            state.bracket[c] = moves.step[i]
-    state.founder[c] = founder
-    state.label[c] = label
+def _swept(slot: I64, feature: I32, partners: I32, before: I32, swept: I32, out: F32) -> None:
+    for i in range(len(slot)):
+        c = slot[i]
+        if feature[i] >= 0:
+            swept[c] += partners[i] == 1 and feature[i] + 1 == before[c]
+            before[c] = feature[i] + 1
+        out[i] = swept[c]
 
 
 @kernel
-def _worth(level: int, classes: int) -> float:
-    """Return how many equations an answer gives: none, a label, a confidence or all scores."""
-    if level == 0:
-        return 0.0
-    if level == 1:
-        return math.log2(classes) / LABEL_BITS
-    return classes - 1.0 if level == 3 else 1.0
+def _copy(slot: I64, number: I64, joined: F32, level: U8, classes: I64, width: I64, equations: F64, out: F32) -> None:
+    for i in range(len(slot)):
+        c = slot[i]
+        if number[i] and level[i] and not joined[i] < NEAR:
+            equations[c] += LABEL[classes[i]] if level[i] == 1 else classes[i] - 1.0 if level[i] == 3 else 1.0
+        if width[i]:
+            out[i] = equations[c] / ((width[i] + 1.0) * (classes[i] - 1.0))
+
+
+@kernel
+def _bracket(
+    slot: I64, number: I64, founder: I32, step: F32, label: I64, last: I32, answer: I64, least: F32, out: F32
+) -> None:
+    for i in range(len(slot)):
+        c = slot[i]
+        if number[i]:
+            flipped = label[i] >= 0 and answer[c] >= 0 and label[i] != answer[c]
+            closer = least[c] == 0.0 or step[i] < least[c]
+            if flipped and founder[i] == last[c] and closer and step[i] > 0.0:
+                least[c] = step[i]
+            last[c] = founder[i]
+            answer[c] = label[i]
+        if least[c] > 0.0:
+            out[i] = least[c]
 
 
 DETECTOR = Reach()

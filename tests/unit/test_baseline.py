@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from detector import baseline
-from detector.baseline import Baselines
-from detector.events import EventBatch
+from detector.baseline import Baselines, Ended
 from detector.pipeline import Pipeline
 from tests import pipelines, streams
 
@@ -98,8 +97,18 @@ def test_epochs_end_where_the_watermark_passes_an_hour_and_never_go_back() -> No
     batch = streams.batch(
         [replace(q, time_us=first + h * baseline.EPOCH_US + 7) for q, h in zip(made, hours, strict=True)]
     )
-    cut: list[tuple[EventBatch, bool]] = list(baselines.epochs(batch))
-    assert [(len(part), ended) for part, ended in cut] == [(2, False), (3, True), (2, True), (2, True)]
+    cut = [(len(part), ended) for part, ended in baselines.epochs(batch)]
+    assert cut == [(2, Ended.NOTHING), (3, Ended.EPOCH), (2, Ended.EPOCH), (2, Ended.EPOCH)]
+
+
+def test_an_epoch_has_six_ticks_and_its_end_is_no_tick_beside() -> None:
+    baselines = Baselines(4, 1)
+    first = streams.START_US // baseline.EPOCH_US * baseline.EPOCH_US
+    minutes = [0, 9, 10, 11, 5, 35, 59, 61, 180]
+    made = [replace(q, time_us=first + t * 60_000_000) for q, t in zip(queries("a", 9), minutes, strict=True)]
+    ended = [(len(part), end.name) for one in made for part, end in baselines.epochs(streams.batch([one]))]
+    names = ["NOTHING", "NOTHING", "TICK", "NOTHING", "NOTHING", "TICK", "TICK", "EPOCH", "EPOCH"]
+    assert ended == [(1, name) for name in names]
 
 
 def test_an_epoch_takes_in_a_quarter_of_the_rows_at_most() -> None:

@@ -34,7 +34,7 @@ def feed(clients: Clients, keys: list[int], cuts: tuple[int, ...] = (), hot: int
             part = given[a:b][start:stop]
             kept = slots >= 0
             np.add.at(clients.states["count"].events, slots[kept], 1)
-            clients.suspect(slots[kept], 0, np.where(part[kept] <= hot, 5, 0).astype(np.float32))
+            clients.suspect(slots[kept], np.where(part[kept] <= hot, 5, 0).astype(np.float32)[None])
             out += slots.tolist()
     return out
 
