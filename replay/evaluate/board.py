@@ -118,7 +118,7 @@ def evaluate(
                 seen = read_stream(less.files, less.truth, settings, told(f"read {level} of"))
                 alarms = watch(less.files, seen, settings, ruleset, told(f"detect {level} of")).alarms
                 pools.levels.setdefault(level, Outcomes()).extend(judge(seen, alarms))
-    return _document(pools, ruleset, wanted)
+    return _document(pools, ruleset, wanted, indexed=bool(settings.training.folder))
 
 
 def _evaluate(case: Case, settings: Settings, ruleset: Ruleset, wanted: Wanted, pools: _Pools, told: _Told) -> None:
@@ -157,7 +157,7 @@ def _check_fields(all_cases: Sequence[Case], by: Sequence[str]) -> None:
             raise UnknownFieldError(f"no client has {name!r} in its truth; there are {', '.join(sorted(known))}")
 
 
-def _document(pools: _Pools, ruleset: Ruleset, wanted: Wanted) -> Json:
+def _document(pools: _Pools, ruleset: Ruleset, wanted: Wanted, *, indexed: bool) -> Json:
     events = sum(len(stream.pair) for stream in pools.streams)
     outcomes = {name: tally.outcomes.half(wanted.half) for name, tally in pools.systems.items()}
     systems: Json = {}
@@ -173,7 +173,7 @@ def _document(pools: _Pools, ruleset: Ruleset, wanted: Wanted) -> Json:
         "half": wanted.half,
         "level": wanted.level,
         "captures": [_capture(stream) for stream in pools.streams],
-        "targets": targets(own),
+        "targets": targets(own, indexed=indexed),
         "systems": systems,
         "by": {name: parted(own, name) for name in wanted.by},
         "matched": matched(own, outcomes),

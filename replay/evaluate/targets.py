@@ -28,6 +28,7 @@ class Attacks(NamedTuple):
     queries: float | None  # median queries to the first alert
     kinds: tuple[str, ...] = ()
     interfaces: tuple[str, ...] = ()
+    indexed: float | None = None  # the target where the owner's training records are indexed
 
     def names(self, truth: Client) -> bool:
         """Return whether the row names a campaign itself."""
@@ -87,7 +88,7 @@ ATTACKS = (
     Attacks("inversion, label only", "inversion", 0.95, 0.85, 264, interfaces=("label",)),
     Attacks("attribute inference", "attribute_inference", 0.95, 0.80, 60),
     Attacks("membership: boundary, noise, augmentation", _MI, 0.99, 0.95, 40),
-    Attacks("membership: one query a record, no training index", _MI, 0.50, None, 100, _ONE_QUERY),
+    Attacks("membership: one query a record", _MI, 0.50, None, 100, _ONE_QUERY, indexed=0.95),
     Attacks("extraction: synthetic, data-free, equations", _EX, 0.99, 0.75, 100),
     Attacks("extraction: natural, another distribution", _EX, 0.95, None, 150, _NATURAL),
     Attacks("extraction: genuine records (not promised)", _EX, None, None, None, ("*genuine*",)),
@@ -113,11 +114,14 @@ HARD = (
 WORST_KIND = 0.05  # of the clients of any hard kind, at medium
 
 
-def targets(outcomes: Outcomes) -> list[Json]:
-    """Return every row with what was found, its bounds and how it compares with target and floor."""
+def targets(outcomes: Outcomes, *, indexed: bool = False) -> list[Json]:
+    """Return every row with what was found, its bounds and how it compares with target and floor.
+
+    `indexed`: the pipeline knew the training records of the models.
+    """
     campaigns = outcomes.campaigns
     plain = [c for c in campaigns if _like(c.truth.evasion, PLAIN)]
-    rows = [_attacks(row, [c for c in plain if row_of(c.truth) is row]) for row in ATTACKS]
+    rows = [_attacks(row, [c for c in plain if row_of(c.truth) is row], indexed) for row in ATTACKS]
     rows += [_hidden(row, campaigns, plain) for row in HIDDEN]
     for spread in SPREAD:
         rows += _spread(spread, campaigns, plain)
@@ -138,8 +142,10 @@ def missed(rows: Sequence[Json]) -> list[str]:
     return [row["name"] for row in rows if row["floor_verdict"] == "missed"]
 
 
-def _attacks(row: Attacks, campaigns: Sequence[CampaignOutcome]) -> Json:
-    return _row(row.name, "detected", _detected(campaigns), row.target, row.floor) | _delays(campaigns, row.queries)
+def _attacks(row: Attacks, campaigns: Sequence[CampaignOutcome], indexed: bool) -> Json:
+    known = "" if row.indexed is None else ", training index" if indexed else ", no training index"
+    target = row.indexed if indexed and row.indexed is not None else row.target
+    return _row(row.name + known, "detected", _detected(campaigns), target, row.floor) | _delays(campaigns, row.queries)
 
 
 def _hidden(row: Hidden, campaigns: Sequence[CampaignOutcome], plain: Sequence[CampaignOutcome]) -> Json:

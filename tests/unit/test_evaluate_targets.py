@@ -71,7 +71,7 @@ def test_every_attack_of_the_simulator_falls_into_a_row_of_its_family() -> None:
         ("inversion", "nes", "scores", "inversion with scores"),
         ("inversion", "brep_mi", "label", "inversion, label only"),
         ("membership_inference", "lira", "scores", "membership: boundary, noise, augmentation"),
-        ("membership_inference", "loss_threshold", "scores", "membership: one query a record, no training index"),
+        ("membership_inference", "loss_threshold", "scores", "membership: one query a record"),
         ("extraction", "KnockoffNets", "scores", "extraction: natural, another distribution"),
         ("extraction", "jbda", "label", "extraction: synthetic, data-free, equations"),
         ("adversarial_search", "HopSkipJump", "scores", "adversarial search, decision-based"),
@@ -91,6 +91,14 @@ def test_a_row_counts_campaigns_that_do_not_hide_with_bounds_and_delays() -> Non
     assert (row["n"], row["found"], row["queries"]["median"]) == (3, 2, 30)
     assert row["low95"] == pytest.approx(rate(2, 3).low95)
     assert (row["verdict"], row["floor_verdict"], row["queries_reached"]) == ("missed", "missed", True)
+
+
+def test_more_is_asked_where_the_training_records_are_indexed() -> None:
+    lira = campaign(90, family="membership_inference", kind="membership_confidence")
+    missed_one = campaign(None, family="membership_inference", kind="membership_confidence")
+    for indexed, name, said in ((False, "no training index", "reached"), (True, "training index", "missed")):
+        rows = {row["name"]: row for row in targets(Outcomes([], [lira, missed_one]), indexed=indexed)}
+        assert rows[f"membership: one query a record, {name}"]["verdict"] == said
 
 
 def test_dummies_are_compared_with_the_same_kinds_without_them() -> None:
