@@ -93,8 +93,9 @@ def _is_better(before: float | None, after: float | None, up: bool) -> bool:
 def _note(old: Json, new: Json) -> str:
     if old.get("half") != new["half"]:
         return f"the old scoreboard is of the half {old.get('half')!r}, the new one of {new['half']!r}"
-    if old.get("level", new["level"]) != new["level"]:
-        return f"the old scoreboard is of the level of detail {old['level']!r}, the new one of {new['level']!r}"
+    before, after = (board.get("level", "vectors") for board in (old, new))  # older ones know no levels
+    if before != after:
+        return f"the old scoreboard is of the level of detail {before!r}, the new one of {after!r}"
     if [c.get("digest") for c in old.get("captures", ())] != [c["digest"] for c in new["captures"]]:
         return "the scoreboards are of different captures"
     return ""

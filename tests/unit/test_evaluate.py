@@ -391,6 +391,7 @@ def test_a_comparison_of_other_captures_or_halves_says_so(tmp_path: Path) -> Non
     same = judge(TWO.stream(tmp_path), [])
     assert "different captures" in compare(board(same, captures=[{"digest": "e"}]), board(same)).note
     assert "half" in compare(board(same, half="both"), board(same)).note
+    assert "level of detail" in compare(board(same, level="sketch"), board(same)).note
 
 
 def test_a_broken_scoreboard_is_a_clear_error(tmp_path: Path) -> None:
