@@ -17,15 +17,14 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
-from river import stats
 
 from detector.alerts import rfc3339
+from detector.candidates import PER_CLIENT, ROWS, Flags, Learning, bound, keep
 from detector.detectors import References, View
 from detector.events import F32, F64, I16, I32, I64, U8, U64, EventBatch, InputLevel, ModelRef
 from detector.sketch import DIMENSIONS, UNITS, adopt, project, robust_scale, sign_matrix
+from detector.training.index import ABSENT, NO_INDEXES, TrainingIndexes, usual_share
 
-ROWS = 256
-PER_CLIENT = 16  # rows of one client at most
 WAIT_EVENTS, WAIT_US, WAIT_ROWS = 2048, 600_000_000, 32
 WAIT_NUMBERS = 16_000_000  # floats of all waiting events together
 TICK_US, TICKS = 600_000_000, 6  # ticks make an epoch
@@ -85,21 +84,12 @@ class Waiting:
             self.rows += 1
 
 
-@dataclass(slots=True)
-class Learning:
-    """Candidates for the next epoch's rows: the smallest keyed hashes of fresh rows, in order."""
-
-    hashes: U64 = field(default_factory=lambda: np.empty(0, np.uint64))
-    clients: U64 = field(default_factory=lambda: np.empty(0, np.uint64))
-    rows: I16 = field(default_factory=lambda: np.empty((0, DIMENSIONS), np.int16))
-    minutes: stats.Var = field(default_factory=stats.Var)  # of ln(1 + queries) over active minutes; holds its mean too
-
-
 class Baselines:
     """The references of all models, as arrays for the kernels and as words for alerts."""
 
-    def __init__(self, models: int, seed: int) -> None:
+    def __init__(self, models: int, seed: int, training: TrainingIndexes = NO_INDEXES) -> None:
         self.seed = seed
+        self.training = training
         self.capacity = models
         self.known: dict[ModelRef, int] = {}
         self.spaces: dict[int, Space] = {}
@@ -121,6 +111,8 @@ class Baselines:
             near_rate=np.zeros(models),
             rows=np.zeros((models, DIMENSIONS, ROWS), np.int16),
             owners=np.zeros((models, ROWS), np.uint64),
+            trained=np.zeros((models, ROWS), np.uint8),
+            trained_rate=np.zeros(models),
             row_count=np.zeros(models, np.int64),
             mean=np.zeros((models, DIMENSIONS)),
             width=np.zeros(models, np.int64),
@@ -218,7 +210,8 @@ class Baselines:
             self.spaces[m] = _space(batch, rows, int(level), int(width))
             sketch, _ = self.sketch(batch, np.full(len(batch), m, np.int32))
             rows = rows[_unseen(sketch[rows], sketch[:0])]
-            self._describe(m, sketch[rows], batch.client_key[rows], TRIM)
+            trained = self.training.look_up(batch, batch.status < 400).trained > ABSENT
+            self._describe(m, sketch[rows], batch.client_key[rows], trained[rows], TRIM)
             # a full sketch is a projection: its numbers are no features
             projected = level == InputLevel.SKETCH and width >= DIMENSIONS
             self.scales.width[m] = DIMENSIONS + 1 if projected else width
@@ -232,8 +225,8 @@ class Baselines:
         values = batch.scores.values[batch.scores.offsets[0] : batch.scores.offsets[-1]]
         self.scales.probability[m] = bool((values >= -1e-6).all() and (values <= 1 + 1e-6).all())
 
-    def _describe(self, m: int, rows: I16, owners: U64, trim: float = 0.0) -> None:
-        """Compute scales and rates of a model from rows [n, 32] of the clients `owners` [n].
+    def _describe(self, m: int, rows: I16, owners: U64, trained: Flags, trim: float = 0.0) -> None:
+        """Compute scales and rates of a model from rows [n, 32] of the clients `owners` [n], `trained` on or not.
 
         The share `trim` of the rows that are farthest from every other client's are left out first: a client alone with
         its kind of inputs does not shape what counts as benign. Only the first rows are trimmed: at each epoch it would
@@ -243,13 +236,15 @@ class Baselines:
         strangers = np.where(owners[:, None] == owners[None, :], np.inf, gaps).min(axis=1)
         if np.isfinite(strangers).all():
             kept = np.flatnonzero(strangers <= np.quantile(strangers, 1.0 - trim))
-            rows, owners, gaps, strangers = rows[kept], owners[kept], gaps[np.ix_(kept, kept)], strangers[kept]
+            rows, owners, trained = rows[kept], owners[kept], trained[kept]
+            gaps, strangers = gaps[np.ix_(kept, kept)], strangers[kept]
         else:  # one client alone: its own rows have to do
             strangers = gaps.min(axis=1)
         n = len(rows)
         s = self.scales
         s.rows[m, :, :n] = rows.T
         s.owners[m, :n] = owners
+        s.trained[m, :n], s.trained_rate[m] = trained, usual_share(owners, trained)
         s.row_count[m] = n
         s.mean[m] = rows.mean(axis=0)
         some = gaps[:64, :64].min(axis=1)
@@ -310,11 +305,12 @@ class Baselines:
             self.learning[int(view.reference[i])].minutes.update(float(minutes[i]))
         key = np.uint64((self.seed ^ self.epoch * 0xD1342543DE82EF95) & 0xFFFFFFFFFFFFFFFF)  # other rows every epoch
         hashes = (view.batch.input_digest ^ key) * np.uint64(0x9E3779B97F4A7C15)
-        limit = np.array([_limit(self.learning[m]) for m in range(len(self.known))], np.uint64)
+        limit = np.array([bound(self.learning[m]) for m in range(len(self.known))], np.uint64)
         fits = (view.fresh == 1) & trusted & (hashes < limit[view.reference])
         for m in np.unique(view.reference[fits]).tolist():
             rows = np.flatnonzero(fits & (view.reference == m))
-            _candidates(self.learning[m], hashes[rows], view.batch.client_key[rows], view.sketch[rows])
+            trained = view.trained[rows] > ABSENT
+            keep(self.learning[m], hashes[rows], view.batch.client_key[rows], view.sketch[rows], trained)
 
     def close_epoch(self) -> None:
         """Let the epoch's candidates into the references, a quarter of the rows at most."""
@@ -331,7 +327,8 @@ class Baselines:
                 first = max(0, count + len(new) - ROWS)  # the oldest rows make room
                 rows = np.concatenate([known[first:], learning.rows[new]])
                 owners = np.concatenate([self.scales.owners[m, first:count], learning.clients[new]])
-                self._describe(m, rows, owners)
+                trained = np.concatenate([self.scales.trained[m, first:count], learning.trained[new]])
+                self._describe(m, rows, owners, trained)
                 self.names[m] = name
             self.learning[m] = Learning(minutes=learning.minutes)
 
@@ -383,24 +380,3 @@ def _gaps(rows: I16) -> F64:
     gaps = np.sqrt(np.maximum(square[:, None] + square[None, :] - 2 * (x @ x.T), 0).astype(np.float64))
     np.fill_diagonal(gaps, np.inf)
     return np.asarray(gaps, np.float64)
-
-
-def _limit(learning: Learning) -> int:
-    return int(learning.hashes[-1]) if len(learning.hashes) >= ROWS else (1 << 64) - 1
-
-
-def _candidates(learning: Learning, hashes: U64, clients: U64, rows: I16) -> None:
-    """Keep the ROWS smallest hashes, at most PER_CLIENT of one client; of equal ones those that came first.
-
-    Whoever is passed over once would be passed over again: cutting the stream elsewhere changes nothing.
-    """
-    hashes = np.concatenate([learning.hashes, hashes])
-    order = np.argsort(hashes, kind="stable")
-    clients = np.concatenate([learning.clients, clients])[order]
-    together = np.argsort(clients, kind="stable")
-    first = np.flatnonzero(np.diff(clients[together], prepend=~clients[together[:1]]))
-    rank = np.empty(len(order), np.int64)  # of a row among its client's
-    rank[together] = np.arange(len(order)) - np.repeat(first, np.diff(first, append=len(order)))
-    kept = np.flatnonzero(rank < PER_CLIENT)[:ROWS]
-    learning.hashes, learning.clients = hashes[order[kept]], clients[kept]
-    learning.rows = np.concatenate([learning.rows, rows])[order[kept]]

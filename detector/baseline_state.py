@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 from river import stats
 
-from detector.baseline import Baselines, Learning, Space
+from detector.baseline import Baselines, Space
+from detector.candidates import Learning
 from detector.events import U8, EventBatch, ModelRef, Ragged
 from detector.sketch import DIMENSIONS
 
@@ -29,6 +30,7 @@ class ModelState(msgspec.Struct):
     clients: list[int]
     rows: bytes
     quantiles: dict[str, tuple[float, float, float]]
+    trained: bytes
 
 
 class BaselineState(msgspec.Struct):
@@ -93,6 +95,7 @@ def _model(baselines: Baselines, ref: ModelRef, m: int) -> ModelState:
         clients=learning.clients.tolist(),
         rows=learning.rows.tobytes(),
         quantiles=baselines.quantiles.get(m, {}),
+        trained=learning.trained.tobytes(),
     )
 
 
@@ -112,7 +115,7 @@ def _adopt(baselines: Baselines, ref: ModelRef, model: ModelState) -> None:
     minutes._S = model.minutes[2]
     rows = np.frombuffer(model.rows, np.int16).reshape(-1, DIMENSIONS)
     hashes, clients = np.array(model.hashes, np.uint64), np.array(model.clients, np.uint64)
-    baselines.learning[m] = Learning(hashes, clients, rows, minutes)
+    baselines.learning[m] = Learning(hashes, clients, rows, np.frombuffer(model.trained, np.uint8), minutes)
 
 
 def _plain(batch: EventBatch) -> Plain:

@@ -58,8 +58,14 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "membership_inference",
         "records are probed for having been in the training data",
-        (("probing.threads", 1), ("probing.runs", 1), ("probing.bisection", 0.5)),
-        (Progress("reach.records", 1, 200, log=True),),
+        (
+            ("probing.threads", 1),
+            ("probing.runs", 1),
+            ("probing.bisection", 0.5),
+            ("training.hits", 0.25),  # little: they speak loudly, and say nothing where there is no index
+            ("training.canaries", 0.25),
+        ),
+        (Progress("reach.records", 1, 200, log=True), Progress("training.records", 1, 200, log=True)),
     ),
     Family(
         "extraction",

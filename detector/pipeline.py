@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector import baseline_state, families
 from detector.alerts import Alert
@@ -23,6 +24,7 @@ from detector.registry import Registry
 from detector.rules import Ruleset
 from detector.settings import LimitSettings
 from detector.tracks import Tracks
+from detector.training.index import NO_INDEXES, TrainingIndexes
 from detector.triage import Context, Emission, Triage, build_alert
 
 LAYOUT = 2  # of a snapshot: raise it when the meaning of any state array changes
@@ -41,18 +43,20 @@ class Pipeline:
         detectors: tuple[Detector, ...] | None = None,
         watch: Watch | None = None,
         registry: Registry | None = None,
+        training: TrainingIndexes = NO_INDEXES,
     ) -> None:
         seed = int.from_bytes(hashlib.blake2b(secret, digest_size=8, person=b"sketch").digest(), "big") >> 1
         self.detectors = detectors if detectors is not None else discover()
         self.ruleset = ruleset
         self.triage = Triage(ruleset, registry)
-        self.baselines = Baselines(limits.models, seed)
+        self.baselines = Baselines(limits.models, seed, training)
+        self.training = training
         self.labels = Labels()
         self.episodes = self.triage.state(limits.clients)
         self.profile = Profile(ruleset)
         self.profiles = self.profile.state(limits.clients)
         more = {"triage": self.episodes, "profile": self.profiles}
-        self.tracks = Tracks(limits.clients, self.detectors, more)
+        self.tracks = Tracks(limits.clients, self.detectors, more, training)
         self.clients = Clients(limits.clients, limits.admit_after, self.tracks.states, len(families.FAMILIES))
         self.starved: dict[tuple[str, ModelRef], int] = {}
         self.fingerprint = self._fingerprint(seed)
@@ -105,7 +109,9 @@ class Pipeline:
         """Measure, bet, combine, match and triage one chunk."""
         self.labels.learn(batch)
         view, signals = self.tracks.measure(batch, slot, reference, self.baselines.scales, sketch, usable)
-        self._starve(view)
+        for detector in self.detectors:
+            self._starve(detector.name, batch, starved(view, detector.need))
+        self._starve("training", batch, self.training.unreadable(batch))
         followed = self.profile.stack(signals, len(batch))
         evidence = followed[: len(families.FAMILIES)]
         self.clients.suspect(slot, evidence)
@@ -132,15 +138,13 @@ class Pipeline:
             steepest=self.profile.steepest(family, row, view.slot, batch, followed, self.profiles),
         )
 
-    def _starve(self, view: View) -> None:
-        """Count the events that hold less detail than a detector needs, by detector and model."""
-        for detector in self.detectors:
-            short = starved(view, detector.need)
-            if short.any():
-                counts = np.bincount(view.batch.model[short], minlength=len(view.batch.models))
-                for m in np.flatnonzero(counts).tolist():
-                    key = (detector.name, view.batch.models[m])
-                    self.starved[key] = self.starved.get(key, 0) + int(counts[m])
+    def _starve(self, detector: str, batch: EventBatch, short: NDArray[np.bool_]) -> None:
+        """Count the events that hold less detail than a detector needs, by model."""
+        if short.any():
+            counts = np.bincount(batch.model[short], minlength=len(batch.models))
+            for m in np.flatnonzero(counts).tolist():
+                key = (detector, batch.models[m])
+                self.starved[key] = self.starved.get(key, 0) + int(counts[m])
 
     def export_partition(self, partition: int) -> dict[str, np.ndarray]:
         """Return a copy of all state of one partition, as plain arrays."""
@@ -159,6 +163,7 @@ class Pipeline:
         baseline_state.drop(self.baselines, partition)
 
     def _fingerprint(self, seed: int) -> str:
-        """Hash what a snapshot must agree with: layout, detectors, rules, seed. Capacity may change between runs."""
+        """Hash what a snapshot must agree with: layout, detectors, rules, seed, training indexes; no capacities."""
         words = [str(LAYOUT), *(f"{d.name}={d.version}" for d in self.detectors), self.ruleset.hash, str(seed)]
+        words.append(self.training.fingerprint)
         return hashlib.blake2b("\n".join(words).encode(), digest_size=16).hexdigest()

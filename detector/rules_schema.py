@@ -179,6 +179,7 @@ class Given:
     seed: Annotated[int, Strict(), Field(ge=0)]
     attack: Line | None = None
     benign: Line | None = None
+    training: Annotated[bool, Strict()] = False  # with an index of the model's training records
 
     @model_validator(mode="after")
     def _one_kind(self, info: ValidationInfo) -> Given:

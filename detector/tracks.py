@@ -11,13 +11,21 @@ from typing import Any
 from detector import answers, families, history
 from detector.detectors import Detector, References, State, View
 from detector.events import F32, I16, I32, I64, U8, EventBatch
+from detector.training.index import NO_INDEXES, TrainingIndexes
 
 
 class Tracks:
     """The state of `capacity` slots; an all-zero row is a newcomer. `more`: states kept and cleared with it."""
 
-    def __init__(self, capacity: int, detectors: Sequence[Detector], more: dict[str, State]) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        detectors: Sequence[Detector],
+        more: dict[str, State],
+        training: TrainingIndexes = NO_INDEXES,
+    ) -> None:
         self.detectors = tuple(detectors)
+        self._training = training
         self._history = history.history_state(capacity)
         self._answers = answers.answer_state(capacity)
         self._own: dict[str, Any] = {d.name: d.state(capacity) for d in self.detectors}
@@ -30,9 +38,8 @@ class Tracks:
         digest, time_us = batch.input_digest, batch.time_us
         moves = history.observe(sketch, usable, digest, time_us, slot, reference, scales, self._history)
         answered = answers.observe(batch, slot, reference, scales, self._answers)
-        view = View(
-            batch, slot, reference=reference, scales=scales, sketch=sketch, **moves._asdict(), **answered._asdict()
-        )
+        columns = moves._asdict() | answered._asdict() | self._training.look_up(batch, moves.fresh == 1)._asdict()
+        view = View(batch, slot, reference=reference, scales=scales, sketch=sketch, **columns)
         signals: dict[str, F32] = {}
         for detector in self.detectors:
             signals.update(detector.observe(view, self._own[detector.name]))

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detector.settings import Settings
+from detector.settings import Settings, SettingsError
 from detector.stores import AlertStore
 
 if TYPE_CHECKING:  # imported when called: a listing of alerts needs neither numba nor river
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # imported when called: a listing of alerts needs neither num
     from detector.pipeline import Pipeline, Watch
     from detector.rules import Ruleset
     from detector.service import Service
+    from detector.training.index import TrainingIndexes
 
 
 def open_store(settings: Settings, *, replay: bool = False, patience_s: float = 10.0) -> AlertStore:
@@ -62,12 +63,26 @@ def build_pipeline(
     """Return all of detection, for the live service and for replays alike.
 
     `watch` sees every chunk's signals; `detectors` are all that can be discovered, unless others are given.
+    SettingsError where a training index cannot be used.
     """
     from detector.pipeline import Pipeline  # noqa: PLC0415
     from detector.registry import load_registry  # noqa: PLC0415
 
     secret = settings.secret.get_secret_value().encode()
-    return Pipeline(ruleset, settings.limits, secret, detectors, watch, load_registry(settings.models))
+    registry, training = load_registry(settings.models), training_of(settings)
+    return Pipeline(ruleset, settings.limits, secret, detectors, watch, registry, training)
+
+
+def training_of(settings: Settings) -> TrainingIndexes:
+    """Open the training indexes in the settings' folder; SettingsError where one cannot be used."""
+    from detector.training.index import NO_INDEXES, TrainingIndexError, load_folder  # noqa: PLC0415
+
+    if not settings.training.folder:
+        return NO_INDEXES
+    try:
+        return load_folder(Path(settings.training.folder), settings.secret.get_secret_value().encode())
+    except TrainingIndexError as error:
+        raise SettingsError(f"[training] folder: {error}") from None
 
 
 def build_service(settings: Settings, ruleset: Ruleset, store: AlertStore, *, until_end: bool = False) -> Service:

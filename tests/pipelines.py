@@ -12,10 +12,14 @@ from typing import Any
 import numpy as np
 
 from detector.alerts import Alert, Document, Engine, document
-from detector.events import EventBatch, ModelRef, OutputLevel
+from detector.events import F32, EventBatch, ModelRef, OutputLevel
 from detector.pipeline import Pipeline
 from detector.rules import Ruleset, catalogue, default_folder, load_rules
 from detector.settings import LimitSettings
+from detector.training.build import build
+from detector.training.fingerprints import Key
+from detector.training.index import TrainingIndex, TrainingIndexes
+from detector.training.records import Records
 from tests import streams
 
 PARTITIONS = (0, 1)
@@ -33,10 +37,29 @@ def sensitive_rules() -> Ruleset:
         return load_rules(Path(folder), catalogue())
 
 
+@cache
+def training() -> TrainingIndexes:
+    """Return an index of records that `stream` lets a client of the first model ask for."""
+    return TrainingIndexes([index_of(members(np.random.default_rng(0), None, 0), REFS[0])])
+
+
+def index_of(records: Sequence[F32], ref: ModelRef) -> TrainingIndex:
+    """Return the index of some records, for one version of a model."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/records.npy", np.stack(records))
+        return build(Records(Path(folder) / "records.npy"), Key(b"tests", *ref), *ref)
+
+
+def members(rng: np.random.Generator, model: streams.Model | None, n: int) -> list[F32]:
+    """The training records, each once, or (with a model) every second query one of them."""
+    known = list(np.random.default_rng(99).normal(size=(300, 6)).astype(np.float32))
+    return known if model is None else [x if i % 2 else known[i] for i, x in enumerate(streams.ordinary(rng, model, n))]
+
+
 def pipeline(clients: int = 32, models: int = 4, admit_after: int = 2) -> Pipeline:
     """Return a pipeline with a small client table."""
     limits = LimitSettings(clients=clients, models=models, admit_after=admit_after)
-    return Pipeline(sensitive_rules(), limits, b"tests")
+    return Pipeline(sensitive_rules(), limits, b"tests", training=training())
 
 
 def stream(seed: int, *, events: int = 700, clients: int = 14, pace_s: float = 6.0) -> EventBatch:
@@ -56,6 +79,8 @@ def stream(seed: int, *, events: int = 700, clients: int = 14, pace_s: float = 6
         n = int(rng.integers(1, 2 * events // clients))
         habit = streams.HABITS[int(rng.integers(len(streams.HABITS)))] if k > 4 else streams.ordinary
         parts.append(streams.spoil(rng, streams.queries(rng, victims[m], habit, n, like), 0.1))
+    asking = streams.Query("member tester", None, None, REFS[0])
+    parts.append(streams.spoil(rng, streams.queries(rng, victims[0], members, 120, asking), 0.1))
     made = streams.shuffle(rng, parts)
     first = streams.START_US - int(rng.integers(streams.HOUR_US))
     times = first + (np.arange(len(made)) * pace_s * 1e6 + rng.integers(-5_000_000, 5_000_000, len(made))).astype(int)

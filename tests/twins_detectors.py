@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from detector import answers
-from detector.detectors import View, novelty, probing, recency, steering, volume
+from detector.detectors import View, novelty, probing, recency, steering, training, volume
 from detector.events import F32, F64, I16, EventBatch
 from detector.evidence import SWITCH
 from tests.twins import Mixture, Pair, power, stakes
@@ -428,7 +428,47 @@ class TrajectoryTwin:
         self.last = (founder, label)
 
 
+class TrainingTwin:
+    """Which training records and canaries were asked for, kept as sets."""
+
+    def __init__(self) -> None:
+        self.asked: set[tuple[int, int]] = set()  # place and bit of a digest
+        self.met: set[int] = set()
+        self.records = 0
+        self.share = 0.0
+        self.wealth = Mixture()
+
+    def observe(self, view: View, i: int) -> Signals:
+        digest, canary = int(view.trained[i]), int(view.canary[i])
+        out: Signals = {}
+        if digest == 0:
+            return out
+        if canary > 0:
+            self.met.add((canary - 1) % 64)
+        if canary >= 0:
+            out["training.canaries"] = math.log10(0.5 + 0.5 * 10 ** (4 * len(self.met)))
+        if view.joined[i] < training.COPY or (digest > 1 and not self._new(digest)):
+            return out
+        usual = float(view.scales.trained_rate[view.reference[i]])
+        p0 = min(max(2.5 * usual / (1 + 1.5 * usual), 0.02), 0.95)
+        self.records += digest > 1
+        self.share += ((digest > 1) - self.share) * max(1 / 32, 1 / (len(self.wealth.logs) + 1))
+        self.wealth.bet(stakes(digest > 1, p0, [p0 + (1 - p0) * share for share in training.SHARES]))
+        out |= {"training.records": float(self.records), "training.share": self.share}
+        return out | {"training.hits": self.wealth.evidence()}
+
+    def _new(self, digest: int) -> bool:
+        mark = ((digest >> 6) % (training.SEEN // 64), digest % 64)
+        if mark in self.asked:
+            return False
+        if len(self.asked) >= training.SEEN // 2:
+            self.asked.clear()
+        self.asked.add(mark)
+        return True
+
+
 TWINS: dict[str, type[Twin]] = {
+    "training": TrainingTwin,
     "steering": SteeringTwin,
     "recency": RecencyTwin,
     "probing": ProbingTwin,

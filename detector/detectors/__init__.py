@@ -78,6 +78,8 @@ class View(NamedTuple):
         I32  # [n] the feature in which alone it differs from one of the last 64; −1 where none or over 32 features
     )
     partners: I32  # [n] how many of the last 64 differ from it in that feature alone
+    trained: U64  # [n] training index: 0 = not looked up, 1 = not in it, else the record's digest; fresh queries only
+    canary: I32  # [n] number of the canary that it is, 0 = none, −1 = not looked up or no canaries
 
 
 class References(NamedTuple):
@@ -93,6 +95,8 @@ class References(NamedTuple):
     near_rate: F64  # [m] share of benign rows with another within 0.3 r0 among 128
     rows: I16  # [m, 32, 256] benign rows as sketches, one a column
     owners: U64  # [m, 256] client keys of the rows
+    trained: U8  # [m, 256] 1 where the row is a training record
+    trained_rate: F64  # [m] share of training records that three quarters of the rows' clients do not exceed
     row_count: I64  # [m]
     mean: F64  # [m, 32] mean of the benign rows
     width: I64  # [m] features of the input, 0 where unknown

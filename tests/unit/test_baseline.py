@@ -9,6 +9,7 @@ import pytest
 
 from detector import baseline
 from detector.baseline import Baselines, Ended
+from detector.candidates import PER_CLIENT, ROWS
 from detector.pipeline import Pipeline
 from tests import pipelines, streams
 
@@ -35,7 +36,7 @@ def test_the_reference_is_there_after_256_rows_of_many_clients() -> None:
     made = crowd(40, 8)
     assert judged(baselines, made[:255]) == 0
     assert judged(baselines, made[255:]) == len(made)
-    assert baselines.scales.row_count[0] <= baseline.ROWS
+    assert baselines.scales.row_count[0] <= ROWS
 
 
 def test_one_client_alone_cannot_fill_the_reference() -> None:
@@ -43,7 +44,7 @@ def test_one_client_alone_cannot_fill_the_reference() -> None:
     made = queries("loud", 1000)
     slow = [replace(q, time_us=streams.START_US + i * 1000) for i, q in enumerate(made)]
     assert judged(baselines, slow) == 0
-    assert next(iter(baselines.waiting.values())).rows == baseline.PER_CLIENT
+    assert next(iter(baselines.waiting.values())).rows == PER_CLIENT
 
 
 def test_a_quiet_model_is_judged_after_ten_minutes_or_many_events() -> None:
@@ -118,7 +119,7 @@ def test_an_epoch_takes_in_a_quarter_of_the_rows_at_most() -> None:
     line.process(streams.batch(crowd(50, 12)[320:]))
     assert rows_of(line) == before  # frozen inside the epoch
     line.process(streams.batch(queries("next", 1, at_s=7200)))
-    assert 0 < len(rows_of(line) - before) <= baseline.ROWS // 4
+    assert 0 < len(rows_of(line) - before) <= ROWS // 4
 
 
 def test_one_client_moves_few_rows_an_epoch() -> None:
@@ -128,7 +129,7 @@ def test_one_client_moves_few_rows_an_epoch() -> None:
     before = rows_of(line)
     line.process(streams.batch(queries("pusher", 900, at_s=7300)))
     line.process(streams.batch(queries("last", 1, at_s=14400)))
-    assert 0 < len(rows_of(line) - before) <= baseline.PER_CLIENT + 1
+    assert 0 < len(rows_of(line) - before) <= PER_CLIENT + 1
 
 
 def rows_of(line: Pipeline) -> set[bytes]:

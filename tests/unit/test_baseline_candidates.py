@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.baseline import PER_CLIENT, ROWS, Learning, _candidates
+from detector.candidates import PER_CLIENT, ROWS, Learning, keep
 from detector.sketch import DIMENSIONS
 
 Row = tuple[int, int, int]  # (hash, client, content)
@@ -36,7 +36,9 @@ def in_chunks(rows: list[Row], cuts: list[int]) -> list[Row]:
         if start < stop:
             hashes, clients, content = (np.array(column) for column in zip(*rows[start:stop], strict=True))
             sketch = np.repeat(content[:, None], DIMENSIONS, axis=1).astype(np.int16)
-            _candidates(learning, hashes.astype(np.uint64), clients.astype(np.uint64), sketch)
+            trained = content % 2 == 1
+            keep(learning, hashes.astype(np.uint64), clients.astype(np.uint64), sketch, trained)
+    assert (learning.trained == learning.rows[:, 0] % 2).all()
     found = (learning.hashes.tolist(), learning.clients.tolist(), learning.rows[:, 0].tolist())
     return list(zip(*found, strict=True))
 

@@ -1,0 +1,50 @@
+"""Candidates for a model's next reference: an epoch's fresh rows with the smallest keyed hashes: not to be chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from river import stats
+
+from detector.events import I16, U8, U64
+from detector.sketch import DIMENSIONS
+
+Flags = NDArray[np.bool_] | U8
+ROWS = 256
+PER_CLIENT = 16  # rows of one client at most
+
+
+@dataclass(slots=True)
+class Learning:
+    """Candidates for the next epoch's rows: the smallest keyed hashes of fresh rows, in order."""
+
+    hashes: U64 = field(default_factory=lambda: np.empty(0, np.uint64))
+    clients: U64 = field(default_factory=lambda: np.empty(0, np.uint64))
+    rows: I16 = field(default_factory=lambda: np.empty((0, DIMENSIONS), np.int16))
+    trained: U8 = field(default_factory=lambda: np.empty(0, np.uint8))
+    minutes: stats.Var = field(default_factory=stats.Var)  # of ln(1 + queries) over active minutes; holds its mean too
+
+
+def bound(learning: Learning) -> int:
+    """Return the hash below which another row would be kept."""
+    return int(learning.hashes[-1]) if len(learning.hashes) >= ROWS else (1 << 64) - 1
+
+
+def keep(learning: Learning, hashes: U64, clients: U64, rows: I16, trained: Flags) -> None:
+    """Keep the ROWS smallest hashes, at most PER_CLIENT of one client; of equal ones those that came first.
+
+    Whoever is passed over once would be passed over again: cutting the stream elsewhere changes nothing.
+    """
+    hashes = np.concatenate([learning.hashes, hashes])
+    order = np.argsort(hashes, kind="stable")
+    clients = np.concatenate([learning.clients, clients])[order]
+    together = np.argsort(clients, kind="stable")
+    first = np.flatnonzero(np.diff(clients[together], prepend=~clients[together[:1]]))
+    rank = np.empty(len(order), np.int64)  # of a row among its client's
+    rank[together] = np.arange(len(order)) - np.repeat(first, np.diff(first, append=len(order)))
+    kept = np.flatnonzero(rank < PER_CLIENT)[:ROWS]
+    learning.hashes, learning.clients = hashes[order[kept]], clients[kept]
+    learning.rows = np.concatenate([learning.rows, rows])[order[kept]]
+    learning.trained = np.concatenate([learning.trained, trained]).astype(np.uint8)[order[kept]]
