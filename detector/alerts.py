@@ -109,6 +109,7 @@ class Alert:
     about: About = ABOUT
     suppressed: int = 0  # matches counted, not raised, since the episode began
     steepest: tuple[tuple[int, float], ...] = ()  # (offset, log10 e-value gained) where the evidence rose most
+    starved: tuple[str, ...] = ()  # tests that could say nothing of the query: the log holds too little of it
     quiet: str = ""  # what would have kept the rule quiet, one sentence
 
     def alert_id(self, namespace: str) -> str:
@@ -199,6 +200,7 @@ def _own_fields(alert: Alert, alert_id: str, engine: Engine) -> Document:
         "engine": {"version": __version__, "mode": engine.mode},
         "position": {**alert.span._asdict(), "steepest": [_rise(*rise) for rise in alert.steepest]},
         "quiet": alert.quiet,
+        "starved": list(alert.starved),
         "playbook": alert.rule.playbook,
     }
     if alert.rule.containment is not None:

@@ -10,19 +10,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detector import baseline_state, families
 from detector.alerts import Alert
 from detector.answers import Labels
 from detector.baseline import Baselines, Ended
 from detector.clients import Clients
-from detector.detectors import Detector, View, discover, starved
-from detector.events import F32, EventBatch, ModelRef
+from detector.detectors import Detector, View, discover
+from detector.events import F32, EventBatch
 from detector.profile import Profile
 from detector.registry import Registry
 from detector.rules import Ruleset
 from detector.settings import LimitSettings
+from detector.shortage import Detail, Shortage, starved_tests
 from detector.tracks import Tracks
 from detector.training.index import NO_INDEXES, TrainingIndexes
 from detector.triage import Context, Emission, Triage, build_alert
@@ -58,7 +58,7 @@ class Pipeline:
         more = {"triage": self.episodes, "profile": self.profiles}
         self.tracks = Tracks(limits.clients, self.detectors, more, training)
         self.clients = Clients(limits.clients, limits.admit_after, self.tracks.states, len(families.FAMILIES))
-        self.starved: dict[tuple[str, ModelRef], int] = {}
+        self.detail = Detail()
         self.fingerprint = self._fingerprint(seed)
         self._watch = watch
 
@@ -109,9 +109,7 @@ class Pipeline:
         """Measure, bet, combine, match and triage one chunk."""
         self.labels.learn(batch)
         view, signals = self.tracks.measure(batch, slot, reference, self.baselines.scales, sketch, usable)
-        for detector in self.detectors:
-            self._starve(detector.name, batch, starved(view, detector.need))
-        self._starve("training", batch, self.training.unreadable(batch))
+        self.detail.count(batch, self.training.unreadable(batch))
         followed = self.profile.stack(signals, len(batch))
         evidence = followed[: len(families.FAMILIES)]
         self.clients.suspect(slot, evidence)
@@ -136,15 +134,12 @@ class Pipeline:
             model=self.triage.registry.entry(batch.models[int(batch.model[row])]),
             quantiles=self.baselines.quantiles.get(m, {}),
             steepest=self.profile.steepest(family, row, view.slot, batch, followed, self.profiles),
+            starved=starved_tests(self.detectors, batch, row),
         )
 
-    def _starve(self, detector: str, batch: EventBatch, short: NDArray[np.bool_]) -> None:
-        """Count the events that hold less detail than a detector needs, by model."""
-        if short.any():
-            counts = np.bincount(batch.model[short], minlength=len(batch.models))
-            for m in np.flatnonzero(counts).tolist():
-                key = (detector, batch.models[m])
-                self.starved[key] = self.starved.get(key, 0) + int(counts[m])
+    def shortages(self) -> list[Shortage]:
+        """Return which detectors see too little of which models, since the start."""
+        return self.detail.shortages(self.detectors, self.triage.registry)
 
     def export_partition(self, partition: int) -> dict[str, np.ndarray]:
         """Return a copy of all state of one partition, as plain arrays."""

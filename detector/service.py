@@ -20,10 +20,12 @@ from detector.deadletters import DeadLetters
 from detector.events import Decoded, EventBatch, Records
 from detector.merge import NO_PROGRESS, Merge
 from detector.outbox import Counters, Outbox, Sink
+from detector.shortage import Shortage
 from detector.snapshot import Checkpoints, Position, Snapshot, SnapshotError
 from detector.sources import PartitionedSource, SourceUnavailableError, Start
 
 log = structlog.get_logger()
+SHOWN = 20  # starved detectors in one line of the log
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -46,6 +48,9 @@ class Pipeline(Protocol):
 
     def drop_partition(self, partition: int) -> None:
         """Forget all state of one partition."""
+
+    def shortages(self) -> list[Shortage]:
+        """Return which detectors see too little of which models, since the start."""
 
 
 class Stop(Protocol):
@@ -70,6 +75,7 @@ class ServiceConfig:
     commit_every_s: float = 1.0
     snapshot_every_s: float = 30.0
     warm_up_records: int = 100_000  # read again, a partition, when no checkpoint is usable
+    report_every_s: float = 60.0
     deadline_s: float = 20.0  # for everything that a stop has to finish
 
 
@@ -110,6 +116,7 @@ class Service:
         self._ended_since: dict[int, float] = {}
         self._commit_at = clock()
         self._snapshot_at = clock() + config.snapshot_every_s
+        self._report_at = clock() + config.report_every_s
         self._ended = False
         self._unready: list[int] = []
         self._restore_failed = False
@@ -141,8 +148,22 @@ class Service:
             self._merge.declare_idle(self._idle())
             self._release()
             self._checkpoint_if_due()
+        self._report_if_due()
         self._source.pause(self._merge.partitions if len(self._outbox) else self._merge.ahead())
         return True
+
+    def _report_if_due(self) -> None:
+        """Write one line on how it goes, and on what the detectors cannot see."""
+        now = self._clock()
+        if now < self._report_at:
+            return
+        self._report_at = now + self._config.report_every_s
+        counted, shortages = self.counters, self._pipeline.shortages()
+        starved = [str(shortage) for shortage in shortages[:SHOWN]] + ["…"] * (len(shortages) > SHOWN)
+        log.info(
+            "progress", records=counted.records, events=counted.events, refused=sum(counted.refused.values()),
+            alerts=counted.alerts, lag=counted.lag, starved=starved,
+        )  # fmt: skip
 
     def _patience_s(self) -> float:
         """Wait for records only as long as nothing else is due."""

@@ -208,6 +208,7 @@ class Context(NamedTuple):
     model: Entry = UNKNOWN  # what its owner says of the model
     quantiles: Mapping[str, tuple[float, float, float]] = {}  # signal -> p50, p95, p99 over the model's other clients
     steepest: tuple[tuple[int, float], ...] = ()  # (offset, gain) where the family's evidence rose most
+    starved: tuple[str, ...] = ()  # tests that could say nothing of the query: the log holds too little of it
 
 
 def build_alert(
@@ -244,6 +245,7 @@ def build_alert(
         span=Span(batch.topic, int(batch.partition[row]), emission.first_offset, offset),
         suppressed=emission.suppressed,
         steepest=context.steepest,
+        starved=context.starved,
         quiet=quiet(rule.when, signals, row),
     )
     return replace(alert, reason=_reason(alert, progress))

@@ -19,6 +19,7 @@ from detector.outbox import Counters, Sink
 from detector.pipeline import Pipeline
 from detector.service import Service, ServiceConfig
 from detector.settings import Settings
+from detector.shortage import Shortage
 from detector.sources.capture import CaptureSource
 from detector.sources.whole import Whole
 from detector.stores import Written
@@ -76,7 +77,7 @@ class Replayed:
 
     counters: Counters
     alerts: Counter[tuple[str, str]]  # (rule, highest severity) → episodes
-    starved: dict[tuple[str, str], int]  # (detector, model) → events with less detail than it needs
+    starved: list[Shortage]
     followed: int
     evicted: int
     turned_away: int
@@ -109,9 +110,10 @@ def replay(
         config=ServiceConfig(namespace=settings.namespace, mode="replay", max_poll_records=BATCH),
     )
     counters = service.run(stop or Event())
-    starved = {(name, model.name): count for (name, model), count in pipeline.starved.items()}
     clients = pipeline.clients
-    return Replayed(counters, tally.raised, starved, clients.followed, clients.evicted, clients.turned_away)
+    return Replayed(
+        counters, tally.raised, pipeline.shortages(), clients.followed, clients.evicted, clients.turned_away
+    )
 
 
 class _Watched:

@@ -56,6 +56,7 @@ def make_alert(**changes: Any) -> Alert:
         "contributions": {"ascent": 5.1, "steps": 3.3},
         "baseline": "epoch 2025-11-22T09:00Z",
         "span": Span("prediction-events", 2, 1000, 1300),
+        "starved": ("steering.climb",),
         "steepest": ((1200, 1.25), (1010, 0.5)),
         "quiet": "The rule would have stayed quiet with a threshold above 8.4 on inversion.evidence.",
     }

@@ -12,6 +12,7 @@ from detector.alerts import Alert, RuleRef, Span, rfc3339
 from detector.events import Decoded, EventBatch, Records
 from detector.formats import native
 from detector.settings import LimitSettings
+from detector.shortage import Shortage
 
 EVERY = 50
 RULE = RuleRef(
@@ -60,6 +61,11 @@ class ToyPipeline:
     def drop_partition(self, partition: int) -> None:
         """Forget the counts."""
         self.counts.pop(partition, None)
+
+    def shortages(self) -> list[Shortage]:
+        """Say that one detector lacks scores."""
+        seen = len(self.seen)
+        return [Shortage("toy", "", "steering", seen, 2 * seen, ("scores",), unanswered=False)] if seen else []
 
 
 class Message(NamedTuple):

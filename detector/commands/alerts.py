@@ -202,6 +202,8 @@ def _facts(state: Document, events: Documents) -> RenderableType:
             f"{rise['offset']} (+{rise['gain']:.2g})" for rise in own["position"].get("steepest", ())
         ),
     }
+    if own.get("starved"):
+        facts["blind"] = f"too little detail in the log for {', '.join(own['starved'])}"
     if "campaign" in own:
         members = own["campaign"]["clients"]
         more = f" and {len(members) - 12} more" if len(members) > 12 else ""

@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from detector.commands.text import cell
 from detector.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from detector.shortage import Shortage
     from replay.run import Replayed
 
 EXAMPLES = """Examples:
@@ -141,10 +143,7 @@ def _print(result: Replayed, as_json: bool, *, to_stderr: bool) -> None:
             {"rule": rule, "severity": severity, "alerts": count}
             for (rule, severity), count in sorted(result.alerts.items())
         ]
-        summary["starved"] = [
-            {"detector": name, "model": model, "events": count}
-            for (name, model), count in sorted(result.starved.items())
-        ]
+        summary["starved"] = [{**shortage._asdict(), "share": round(shortage.share, 4)} for shortage in result.starved]
         summary |= {"clients": result.followed, "evicted": result.evicted, "turned_away": result.turned_away}
         typer.echo(json.dumps(summary), err=to_stderr)
         return
@@ -161,10 +160,23 @@ def _print(result: Replayed, as_json: bool, *, to_stderr: bool) -> None:
     )
     for reason, count in sorted(counters.refused.items()):
         console.print(f"  refused: {reason} {count}")
-    for (name, model), count in sorted(result.starved.items()):
-        console.print(f"  {name}: {count} events of model {model!r} hold less detail than it needs", markup=False)
+    if result.starved:
+        console.print(_blind(result.starved))
     if result.turned_away or result.evicted:
         console.print(f"  {result.evicted} clients evicted, {result.turned_away} events of clients without a place")
+
+
+def _blind(starved: list[Shortage]) -> Table:
+    """Return a line for each model and thing missing, with the detectors that it blinds."""
+    table = Table("model", "missing", "share of events", "detectors that see nothing there", title_justify="left")
+    table.title = "too little detail in the log"
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for s in starved:
+        missing = " and ".join(s.missing) + (" (the API gives none)" if s.unanswered else "")
+        lines.setdefault((f"{s.model} {s.version}", missing, f"{s.share:.2%}"), []).append(s.detector)
+    for line, detectors in lines.items():
+        table.add_row(*(cell(word) for word in line), ", ".join(detectors))
+    return table
 
 
 def _fail(message: str) -> None:

@@ -33,7 +33,7 @@ def test_any_split_gives_the_same_alerts_and_the_same_state(seed: int, at: list[
     whole, split = pipelines.pipeline(table), pipelines.pipeline(table)
     assert pipelines.feed(split, pipelines.cut(events, at)) == pipelines.feed(whole, [events])
     assert pipelines.state_of(split) == pipelines.state_of(whole)
-    assert split.starved == whole.starved
+    assert split.shortages() == whole.shortages()
     assert pipelines.end(split) == pipelines.end(whole)
 
 

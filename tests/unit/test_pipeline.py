@@ -166,8 +166,9 @@ def test_short_detail_is_counted_by_detector_and_model() -> None:
     line = pipelines.pipeline(64)
     bare = [replace(query, x=None) for query in traffic("bare", streams.ordinary, 25, at_s=90)]
     alerts_of(line, in_time(*warm(), bare))
-    assert line.starved[("steering", streams.MODEL)] == 25
-    assert ("volume", streams.MODEL) not in line.starved
+    (steering,) = (s for s in line.shortages() if s.detector == "steering")
+    assert (steering.events, steering.of, steering.missing) == (25, 825, ("inputs",))
+    assert "volume" not in {s.detector for s in line.shortages()}
 
 
 def _queries(events: EventBatch) -> list[streams.Query]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from detector.alerts import Document
 from detector.deadletters import FileDeadLetters
@@ -441,3 +444,15 @@ def test_replay_is_the_same_loop_without_checkpoints(bench: Bench, messages: lis
     assert replayed.seen == order
     assert (counters.alerts, counters.commits, counters.checkpoints) == (len(expected(messages, NAMESPACE)), 0, 0)
     assert b'"reason":"invalid_json"' in (tmp_path / "toy.dlq.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(("every_s", "shown"), [(0.0, True), (60.0, False)])
+def test_a_line_a_minute_says_how_it_goes_and_what_nobody_can_see(bench: Bench, every_s: float, shown: bool) -> None:
+    structlog.reset_defaults()  # commands run by other tests may have set a level
+    with capture_logs() as lines:
+        counters = bench.run(config=replace(EAGER, report_every_s=every_s))
+    progress = [line for line in lines if line["event"] == "progress"]
+    assert bool(progress) == shown
+    if shown:
+        assert 0 < progress[-1]["events"] <= counters.events
+        assert ["toy: steering lacks scores in 50 %"] in [line["starved"] for line in progress]

@@ -200,6 +200,8 @@ def test_fifteen_samples_of_the_training_data_are_no_alert(indexes: TrainingInde
 def test_inputs_that_cannot_be_looked_up_are_counted_for_models_with_an_index_only(indexes: TrainingIndexes) -> None:
     events = traffic(*background(), attack())
     blind = streams.batch([replace(query, x=None) for part in (*background(), attack()) for query in part])
-    assert judged(events, indexes)[1].starved.get(("training", REF), 0) == 0
-    assert judged(blind, indexes)[1].starved["training", REF] == len(blind)
-    assert ("training", REF) not in judged(blind, NO_INDEXES)[1].starved
+    starved = [
+        [(s.events, s.of) for s in judged(made, known)[1].shortages() if s.detector == "training"]
+        for made, known in ((events, indexes), (blind, indexes), (blind, NO_INDEXES))
+    ]
+    assert starved == [[], [(len(blind), len(blind))], []]
