@@ -103,7 +103,7 @@ class Alert:
     risk: float  # 0–100
     evidence: Sequence[Evidence]
     contributions: dict[str, float]  # log10 e-value of each test
-    baseline: str  # which reference served: "first rows", "epoch 2026-11-21T10:00Z", "imported"
+    baseline: str  # which reference served: "cold start: first 256 rows", "up to 2026-11-21T10:00Z", …
     span: Span
     members: tuple[str, ...] = ()  # the clients of a campaign, first member first
     about: About = ABOUT

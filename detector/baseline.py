@@ -6,6 +6,11 @@ for the life of the model version; rows and rates move on at the end of each epo
 the rows is replaced by rows of unsuspicious clients, at most 16 of one client, picked by a keyed hash so that nobody
 can choose them. In between everything is frozen, so partitions, workers and replays see the same reference.
 
+A new version of a model that is known need not wait so long: once 32 of its fresh rows have come (then 64, 128), and at
+least half of them are as near to another version's reference as benign rows are, that reference serves, and alerts say
+so, until the first epoch that brings 64 rows of its own replaces it. Where inputs have changed, it waits like a new
+model.
+
 Limit: a model whose very first traffic is an attack has that attack in its reference until epochs have replaced it.
 """
 
@@ -19,10 +24,11 @@ from enum import IntEnum
 import numpy as np
 
 from detector.alerts import rfc3339
-from detector.candidates import PER_CLIENT, ROWS, Flags, Learning, bound, keep
+from detector.candidates import PER_CLIENT, ROWS, Flags, Learning, bound, first_rows, keep, unseen, usable_row
 from detector.detectors import References, View
-from detector.events import F32, F64, I16, I32, I64, U8, U64, EventBatch, InputLevel, ModelRef
-from detector.sketch import DIMENSIONS, UNITS, adopt, project, robust_scale, sign_matrix
+from detector.events import F32, F64, I16, I32, U8, U64, EventBatch, InputLevel, ModelRef
+from detector.sketch import DIMENSIONS, adopt, project, sign_matrix
+from detector.space import Space, space_of
 from detector.training.index import ABSENT, NO_INDEXES, TrainingIndexes, usual_share
 
 WAIT_EVENTS, WAIT_US, WAIT_ROWS = 2048, 600_000_000, 32
@@ -30,6 +36,7 @@ WAIT_NUMBERS = 16_000_000  # floats of all waiting events together
 TICK_US, TICKS = 600_000_000, 6  # ticks make an epoch
 EPOCH_US = TICKS * TICK_US
 LEAST_ROWS = 8
+HEIR_ROWS, OWN_ROWS = 32, 64  # rows to try another version's reference on, and to do without it
 TRIM = 0.08  # of the rows; the tests of novelty bet against 30 %, so losing honest outsiders does not matter
 TRUSTED = 0.5  # log10 e-value up to which a client's rows may enter the reference
 MINUTE_PRIOR = (np.log1p(10.0), 1.5)  # until clients have been seen: ten queries a minute, two thirds within 2 and 50
@@ -44,16 +51,6 @@ class Ended(IntEnum):
 
 
 @dataclass(slots=True)
-class Space:
-    """How a model's inputs become sketches; fixed for the life of a model version."""
-
-    level: int  # InputLevel of the rows that it takes
-    width: int
-    center: F32
-    scale: F32
-
-
-@dataclass(slots=True)
 class Waiting:
     """A model's first events, kept until the reference can be made."""
 
@@ -65,13 +62,14 @@ class Waiting:
     digests: set[int] = field(default_factory=set)
     per_client: Counter[int] = field(default_factory=Counter)
     rows: int = 0
+    asks: bool = False  # whether the last row calls for a look at the model's other versions
 
     def batch(self) -> EventBatch:
         """Return the events as they came, also where partitions were taken over one after the other."""
         return EventBatch.concat(self.parts).take(np.argsort(self.order, kind="stable"))
 
-    def count(self, batch: EventBatch, i: int, number: int) -> None:
-        """Count row i, which came as that number."""
+    def count(self, batch: EventBatch, i: int, number: int) -> bool:
+        """Count row i, which came as that number; true where it is one more fresh row."""
         if not self.events:
             self.first_us = int(batch.time_us[i])
         self.order.append(number)
@@ -82,6 +80,8 @@ class Waiting:
             self.digests.add(digest)
             self.per_client[client] += 1
             self.rows += 1
+            return True
+        return False
 
 
 class Baselines:
@@ -95,6 +95,7 @@ class Baselines:
         self.spaces: dict[int, Space] = {}
         self.names: dict[int, str] = {}  # which reference serves, in words
         self.quantiles: dict[int, dict[str, tuple[float, float, float]]] = {}  # signal -> p50, p95, p99 of the clients
+        self.heirs: dict[int, str] = {}  # models that still go by the reference of another version: its name
         self.waiting: dict[ModelRef, Waiting] = {}
         self.learning: dict[int, Learning] = {}
         self.tick = -1
@@ -138,7 +139,7 @@ class Baselines:
                 continue
             ref = batch.models[m]
             mine[m].append(i)
-            if self._wait(ref, batch, i):
+            if self._wait(ref, batch, i) or self._finds_heir(ref, batch, mine[m]):
                 yield from self._cut(batch, start, i, ready)
                 start = i + 1
                 self._keep(ref, batch, mine.pop(m))
@@ -168,7 +169,8 @@ class Baselines:
             self.overflow += 1
             return False
         waiting = self.waiting.setdefault(ref, Waiting())
-        waiting.count(batch, i, self.arrived)
+        fresh = waiting.count(batch, i, self.arrived)
+        waiting.asks = fresh and waiting.rows >= HEIR_ROWS and waiting.rows & (waiting.rows - 1) == 0
         self.arrived += 1
         late = int(batch.time_us[i]) - waiting.first_us >= WAIT_US and waiting.rows >= WAIT_ROWS
         full = sum(w.numbers for w in self.waiting.values()) > WAIT_NUMBERS
@@ -188,8 +190,45 @@ class Baselines:
             waiting.count(batch, i, number)
         self.waiting = dict(sorted(self.waiting.items(), key=lambda item: item[1].order[0]))
 
+    def _finds_heir(self, ref: ModelRef, batch: EventBatch, rows: list[int]) -> bool:
+        """Say whether another version's reference fits the rows that wait: those kept, and `rows` of this batch."""
+        if ref not in self.waiting or not self.waiting[ref].asks or self._older(ref) is None:
+            return False
+        self._keep(ref, batch, rows)
+        rows.clear()
+        return self._fits(ref, self.waiting[ref].batch())
+
+    def _older(self, ref: ModelRef) -> int | None:
+        """Return the version of this model that came to be known last."""
+        return next((m for k, m in reversed(self.known.items()) if k.name == ref.name and m in self.spaces), None)
+
+    def _fits(self, ref: ModelRef, batch: EventBatch) -> bool:
+        """Say whether at least half of a new version's first rows are as near to the older reference as benign rows."""
+        older = self._older(ref)
+        rows = first_rows(batch)
+        if older is None or len(rows) < LEAST_ROWS:
+            return False
+        sketch, usable = self.sketch(batch.take(rows), np.full(len(rows), older, np.int32))
+        known = self.scales.rows[older, :, : self.scales.row_count[older]].T.astype(np.float64)
+        gaps = np.sqrt(((sketch[:, None, :] - known[None, :, :]) ** 2).sum(axis=2)).min(axis=1)
+        return 2 * int((gaps[usable == 1] <= self.scales.q95[older]).sum()) >= len(rows)
+
+    def _inherit(self, ref: ModelRef, m: int, batch: EventBatch) -> None:
+        older = self._older(ref)
+        assert older is not None  # noqa: S101 - `_fits` said so
+        version = next(k.version for k, known in self.known.items() if known == older)
+        for column in self.scales:
+            column[m] = column[older]
+        self.spaces[m] = self.spaces[older]
+        self.quantiles |= {m: self.quantiles[older]} if older in self.quantiles else {}
+        self.heirs[m] = version
+        self.names[m] = f"inherited from version {version or '(none)'}"
+        classes = int(self.scales.classes[m])
+        self._answers(m, batch)
+        self.scales.classes[m] = max(self.scales.classes[m], classes)
+
     def _keep(self, ref: ModelRef, batch: EventBatch, rows: list[int]) -> None:
-        if ref in self.waiting:
+        if ref in self.waiting and rows:
             part = batch.take(np.array(rows, np.int64))
             part.models, part.model = [ref], np.zeros(len(part), np.int32)
             self.waiting[ref].parts.append(part)
@@ -198,18 +237,24 @@ class Baselines:
         """Make the reference of a model from its waiting events, and return them."""
         waiting = self.waiting.pop(ref)
         batch = waiting.batch()
-        m = self.known[ref] = len(self.known)
+        inherits = waiting.rows < ROWS and self._fits(ref, batch)
+        m = len(self.known)
         self.learning[m] = Learning()
-        self.names[m] = f"first {waiting.rows} rows"
-        rows = _first_rows(batch)
+        if inherits:
+            self._inherit(ref, m, batch)
+            self.known[ref] = m
+            return batch
+        self.known[ref] = m
+        self.names[m] = f"cold start: first {waiting.rows} rows"
+        rows = first_rows(batch)
         if len(rows) >= LEAST_ROWS:
             widths = batch.input.offsets[rows + 1] - batch.input.offsets[rows]
             levels = batch.input_level[rows]
             level, width = Counter(zip(levels.tolist(), widths.tolist(), strict=True)).most_common(1)[0][0]
             rows = rows[(levels == level) & (widths == width)][:ROWS]
-            self.spaces[m] = _space(batch, rows, int(level), int(width))
+            self.spaces[m] = space_of(batch, rows, int(level), int(width))
             sketch, _ = self.sketch(batch, np.full(len(batch), m, np.int32))
-            rows = rows[_unseen(sketch[rows], sketch[:0])]
+            rows = rows[unseen(sketch[rows], sketch[:0])]
             trained = self.training.look_up(batch, batch.status < 400).trained > ABSENT
             self._describe(m, sketch[rows], batch.client_key[rows], trained[rows], TRIM)
             # a full sketch is a projection: its numbers are no features
@@ -322,55 +367,22 @@ class Baselines:
                 self.names[m] = name
             count = int(self.scales.row_count[m])
             known = self.scales.rows[m, :, :count].T
-            new = _unseen(learning.rows, known)[: ROWS // 4]
-            if m in self.spaces and len(new) >= LEAST_ROWS:
+            new = unseen(learning.rows, known)
+            if m in self.heirs and len(new) >= OWN_ROWS:  # rows of its own replace those of another version
+                first = count
+                del self.heirs[m]
+            else:
+                new = new[: ROWS // 4]
                 first = max(0, count + len(new) - ROWS)  # the oldest rows make room
+            if m in self.spaces and len(new) >= LEAST_ROWS:
                 rows = np.concatenate([known[first:], learning.rows[new]])
                 owners = np.concatenate([self.scales.owners[m, first:count], learning.clients[new]])
                 trained = np.concatenate([self.scales.trained[m, first:count], learning.trained[new]])
                 self._describe(m, rows, owners, trained)
                 self.names[m] = name
+            if m in self.heirs:
+                self.names[m] = f"inherited from version {self.heirs[m] or '(none)'}, {name}"
             self.learning[m] = Learning(minutes=learning.minutes)
-
-
-def usable_row(batch: EventBatch, i: int) -> bool:
-    """Tell whether a row holds an input that geometry can use."""
-    return bool(batch.input_level[i] >= InputLevel.SKETCH and batch.status[i] < 400)
-
-
-def _first_rows(batch: EventBatch) -> I64:
-    """Return the distinct usable rows, at most 16 of one client."""
-    seen: set[int] = set()
-    per_client: Counter[int] = Counter()
-    rows = []
-    for i in range(len(batch)):
-        client, digest = int(batch.client_key[i]), int(batch.input_digest[i])
-        if usable_row(batch, i) and digest not in seen and per_client[client] < PER_CLIENT:
-            seen.add(digest)
-            per_client[client] += 1
-            rows.append(i)
-    return np.array(rows, np.int64)
-
-
-def _space(batch: EventBatch, rows: I64, level: int, width: int) -> Space:
-    if level != InputLevel.VECTOR:
-        return Space(level, width, np.zeros(width, np.float32), np.ones(width, np.float32))
-    center, spread = robust_scale(np.stack([batch.input.row(i) for i in rows]).astype(np.float64))
-    return Space(level, width, center.astype(np.float32), (UNITS / spread).astype(np.float32))
-
-
-def _unseen(rows: I16, known: I16) -> I64:
-    """Return which rows are not among the known ones, nor twice among themselves, in order.
-
-    The same record from many clients would make the reference look dense where it is only popular.
-    """
-    seen = {row.tobytes() for row in known}
-    found = []
-    for i, row in enumerate(rows):
-        if (key := row.tobytes()) not in seen:
-            seen.add(key)
-            found.append(i)
-    return np.array(found, np.int64)
 
 
 def _gaps(rows: I16) -> F64:

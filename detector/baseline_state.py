@@ -9,10 +9,11 @@ import msgspec
 import numpy as np
 from river import stats
 
-from detector.baseline import Baselines, Space
+from detector.baseline import Baselines
 from detector.candidates import Learning
 from detector.events import U8, EventBatch, ModelRef, Ragged
 from detector.sketch import DIMENSIONS
+from detector.space import Space
 
 Plain = dict[str, Any]
 
@@ -31,6 +32,7 @@ class ModelState(msgspec.Struct):
     rows: bytes
     quantiles: dict[str, tuple[float, float, float]]
     trained: bytes
+    heir: str | None  # the version whose reference serves still
 
 
 class BaselineState(msgspec.Struct):
@@ -96,12 +98,15 @@ def _model(baselines: Baselines, ref: ModelRef, m: int) -> ModelState:
         rows=learning.rows.tobytes(),
         quantiles=baselines.quantiles.get(m, {}),
         trained=learning.trained.tobytes(),
+        heir=baselines.heirs.get(m),
     )
 
 
 def _adopt(baselines: Baselines, ref: ModelRef, model: ModelState) -> None:
     m = baselines.known[ref] = len(baselines.known)
     baselines.names[m] = model.words
+    if model.heir is not None:
+        baselines.heirs[m] = model.heir
     if model.quantiles:
         baselines.quantiles[m] = model.quantiles
     if model.space is not None:

@@ -1,14 +1,15 @@
-"""Candidates for a model's next reference: an epoch's fresh rows with the smallest keyed hashes: not to be chosen."""
+"""Rows for a model's reference: its first ones, then an epoch's fresh rows with the smallest keyed hashes."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from river import stats
 
-from detector.events import I16, U8, U64
+from detector.events import I16, I64, U8, U64, EventBatch, InputLevel
 from detector.sketch import DIMENSIONS
 
 Flags = NDArray[np.bool_] | U8
@@ -48,3 +49,36 @@ def keep(learning: Learning, hashes: U64, clients: U64, rows: I16, trained: Flag
     learning.hashes, learning.clients = hashes[order[kept]], clients[kept]
     learning.rows = np.concatenate([learning.rows, rows])[order[kept]]
     learning.trained = np.concatenate([learning.trained, trained]).astype(np.uint8)[order[kept]]
+
+
+def usable_row(batch: EventBatch, i: int) -> bool:
+    """Tell whether a row holds an input that geometry can use."""
+    return bool(batch.input_level[i] >= InputLevel.SKETCH and batch.status[i] < 400)
+
+
+def first_rows(batch: EventBatch) -> I64:
+    """Return the distinct usable rows, at most 16 of one client."""
+    seen: set[int] = set()
+    per_client: Counter[int] = Counter()
+    rows = []
+    for i in range(len(batch)):
+        client, digest = int(batch.client_key[i]), int(batch.input_digest[i])
+        if usable_row(batch, i) and digest not in seen and per_client[client] < PER_CLIENT:
+            seen.add(digest)
+            per_client[client] += 1
+            rows.append(i)
+    return np.array(rows, np.int64)
+
+
+def unseen(rows: I16, known: I16) -> I64:
+    """Return which rows are not among the known ones, nor twice among themselves, in order.
+
+    The same record from many clients would make the reference look dense where it is only popular.
+    """
+    seen = {row.tobytes() for row in known}
+    found = []
+    for i, row in enumerate(rows):
+        if (key := row.tobytes()) not in seen:
+            seen.add(key)
+            found.append(i)
+    return np.array(found, np.int64)
