@@ -113,6 +113,7 @@ class Baselines:
             rows=np.zeros((models, DIMENSIONS, ROWS), np.int16),
             owners=np.zeros((models, ROWS), np.uint64),
             trained=np.zeros((models, ROWS), np.uint8),
+            trained_chance=np.zeros(models),
             trained_rate=np.zeros(models),
             row_count=np.zeros(models, np.int64),
             mean=np.zeros((models, DIMENSIONS)),
@@ -255,6 +256,7 @@ class Baselines:
             self.spaces[m] = space_of(batch, rows, int(level), int(width))
             sketch, _ = self.sketch(batch, np.full(len(batch), m, np.int32))
             rows = rows[unseen(sketch[rows], sketch[:0])]
+            self.scales.trained_chance[m] = self.training.chance(ref)
             trained = self.training.look_up(batch, batch.status < 400).trained > ABSENT
             self._describe(m, sketch[rows], batch.client_key[rows], trained[rows], TRIM)
             # a full sketch is a projection: its numbers are no features
@@ -289,7 +291,8 @@ class Baselines:
         s = self.scales
         s.rows[m, :, :n] = rows.T
         s.owners[m, :n] = owners
-        s.trained[m, :n], s.trained_rate[m] = trained, usual_share(owners, trained)
+        s.trained[m, :n] = trained
+        s.trained_rate[m] = usual_share(owners, trained, s.trained_chance[m])
         s.row_count[m] = n
         s.mean[m] = rows.mean(axis=0)
         some = gaps[:64, :64].min(axis=1)

@@ -30,6 +30,7 @@ COMMANDS = {
     "alerts": "List and read alerts.",
     "rules": "Detection rules: list, show, check, lock.",
     "training-index": "Index a model's training records, so that queries for them show.",
+    "canary": "Plant made-up records in training data, which no stranger can know.",
     "models": "Check models.yml and show what it says of each model.",
 }
 

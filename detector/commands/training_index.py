@@ -138,7 +138,7 @@ def check(file: File, records: RecordFile, drop: Drop = "", as_json: AsJson = Fa
 
 
 def default_file(settings: Settings, model: str, version: str) -> Path:
-    """Return where an index belongs by default: the settings' folder, else the present one."""
+    """Return where an index belongs by default: in the settings' folder, else in the present one."""
     name = f"{model}-{version}" if version else model
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
     return Path(settings.training.folder or ".") / f"{safe}.qwi"
@@ -190,7 +190,8 @@ def _print(path: Path, header: Header, as_json: bool, fault: str = "") -> None:
         f"{path}: training index of model {header.model}{version}",
         f"records    {header.records:,}, {header.distinct:,} of them distinct, of {header.width} numbers",
         f"reach      copies with noise of {header.reach:.2g} of each feature's spread are found (95 %)",
-        f"crowding   {header.crowding:.2%} of the records have another one within reach",
+        f"crowding   {header.crowding:.2%} of the distinct records have another one within reach",
+        f"chance     {header.chance:.2%} of strangers' records are expected to be found by chance",
         f"canaries   {sum(count for count, _ in header.canaries):,}",
         f"made at    {header.made_at}",
         *([f"unusable   {fault}"] if fault else []),

@@ -96,6 +96,7 @@ class References(NamedTuple):
     rows: I16  # [m, 32, 256] benign rows as sketches, one a column
     owners: U64  # [m, 256] client keys of the rows
     trained: U8  # [m, 256] 1 where the row is a training record
+    trained_chance: F64  # [m] share of strangers' records that are training records by chance
     trained_rate: F64  # [m] share of training records that three quarters of the rows' clients do not exceed
     row_count: I64  # [m]
     mean: F64  # [m, 32] mean of the benign rows

@@ -2,8 +2,8 @@
 
 1. Centre and spread of each feature, rounded to powers of two, from at most 65,536 records spread over the file.
 2. Exact digests and whole numbers of all records.
-3. Cells as wide as they can be while at most 1 % of the distinct records have another one within reach: about what
-   records of the same kind hit that were never trained on.
+3. Cells as wide as they can be while at most 0.5 % of the distinct records have another one within reach: about what
+   records of the same kind hit that were never trained on, or less (few records make a rough estimate).
 4. Noise is added to some records, to tell how much of it the cells forgive.
 """
 
@@ -23,7 +23,7 @@ LEAST = 16  # distinct records
 SAMPLE = 65_536
 TRIED = 2048  # records whose neighbourhood is measured
 NOISY = 512  # records of which noisy copies are made
-CROWDED = 0.01
+CROWDED = 0.005
 WIDEST, NARROWEST = 12, 1  # bits of a cell: four spreads, 1/512 of one
 FOUND = 0.95
 NOISES = np.exp2(np.arange(1.0, -12.5, -0.5))  # in spreads
@@ -54,7 +54,7 @@ def build(
     found = survey(records, progress("read") if progress else None)
     frame = frame_of(key, found.exponents, found.centers)
     digests, sketches = _digested(records, found.records, frame, key, progress("index") if progress else None)
-    digests, first = np.unique(digests, return_index=True)
+    digests, first, times = np.unique(digests, return_index=True, return_counts=True)
     if len(digests) < LEAST:
         raise RecordsError(f"{records.path}: {len(digests)} distinct records; at least {LEAST} are needed")
     bits, crowding, prints = _widest(sketches[first], key)
@@ -67,6 +67,7 @@ def build(
         bits=bits,
         reach=_reach(found, frame, key, bits),
         crowding=crowding,
+        chance=float(1.0 - (1.0 - times[times > 1].sum() / found.records) * (1.0 - crowding)),
         digests=len(everything := np.unique(np.append(digests, prints))),
         key_check=check_of(key),
         made_at=made_at,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.events import F32, I8, I32, I64, U8, U64, EventBatch, ModelRef
+from detector.events import F32, I8, I16, I32, I64, U8, U64, EventBatch, ModelRef
 from detector.kernel import kernel
 from detector.sketch import UNITS
 from detector.training.fingerprints import PRINTS, TABLES, Cells, Frame, Key, cells, fingerprints
@@ -28,6 +28,7 @@ SUFFIX = ".qwi"
 ABSENT = 1  # looked up and not found; digests are larger
 CONSTANT = -128  # exponent of a feature that never varied
 SETTLED = 8  # rows from which on a client counts for what is usual
+STRANGERS, STRANGER_ROWS = 3, 16  # added to those clients
 MOST = TABLES // 2 + 1  # tables that must agree on a canary: its copies, nothing merely like it
 _MAGIC = b"querywatch-training-index\n"
 _ALIGNED = 64
@@ -50,7 +51,8 @@ class Header:
     distinct: int
     bits: int  # width of a cell: 2^bits / 1024 spreads of a feature
     reach: float  # of copies with Gaussian noise of so many spreads in every feature 95 % are found
-    crowding: float  # share of records of which another one is within reach: about what strangers hit by chance
+    crowding: float  # share of distinct records of which another one is within reach
+    chance: float  # share of records of which another one is the same or within reach: what strangers hit by chance
     digests: int
     key_check: str
     made_at: str = ""
@@ -106,6 +108,16 @@ class TrainingIndex:
         hits = Hits(np.empty(len(prints), np.uint64), np.empty(len(prints), np.int32))
         _look_up(prints, self._place, self.canary_digests, self.canary_numbers, hits)
         return hits
+
+    @property
+    def canary_count(self) -> int:
+        """Return how many canaries it knows."""
+        return sum(count for count, _ in self.header.canaries)
+
+    def sketch(self, x: F32) -> I16:
+        """Return records x [n, d] as whole numbers [n, 32], near where the records are."""
+        n, width = x.shape
+        return self._frame.sketch(np.ascontiguousarray(x, np.float32).ravel(), np.arange(n + 1) * width, np.arange(n))
 
     @property
     def fingerprint(self) -> str:
@@ -212,6 +224,11 @@ class TrainingIndexes:
         """Name what all indexes together answer; "" without any."""
         return " ".join(sorted(index.fingerprint for index in self))
 
+    def chance(self, ref: ModelRef) -> float:
+        """Return how often strangers' records are in the model's index by chance; 0 without one."""
+        index = self.of(ref)
+        return index.header.chance if index is not None else 0.0
+
     def look_up(self, batch: EventBatch, wanted: NDArray[np.bool_]) -> Hits:
         """Look the wanted rows [n] up whose models have an index for inputs of their width."""
         hits = Hits(np.zeros(len(batch), np.uint64), np.full(len(batch), -1, np.int32))
@@ -236,17 +253,18 @@ class TrainingIndexes:
 NO_INDEXES = TrainingIndexes()
 
 
-def usual_share(clients: U64, trained: NDArray[Any]) -> float:
+def usual_share(clients: U64, trained: NDArray[Any], chance: float) -> float:
     """Return the share of training records that three quarters of the clients do not exceed, from their rows [n].
 
-    A client counts once, however many rows are its own, and not at all with less than 8 where others have more: neither
-    one attacker among four moves it, nor a hundred ids with a few queries each. It is at least the share of those three
-    quarters together, with one hit and one miss added.
+    A client counts once, however many rows are its own, and not at all with less than 8: neither one attacker among
+    four moves it, nor a hundred ids with a few queries each. Three more are added who hit by `chance` alone, so that
+    the first client of a new model does not say what is usual. It is at least the share of those three quarters
+    together, with one hit and one miss added.
     """
     _, who, rows = np.unique(clients, return_inverse=True, return_counts=True)
-    hits = np.bincount(who, trained)
-    if (settled := rows >= SETTLED).any():
-        hits, rows = hits[settled], rows[settled]
+    settled = rows >= SETTLED
+    hits = np.append(np.bincount(who, trained)[settled], np.full(STRANGERS, STRANGER_ROWS * chance))
+    rows = np.append(rows[settled], np.full(STRANGERS, STRANGER_ROWS))
     usual = np.argsort(hits / rows, kind="stable")[: int(0.75 * len(rows) + 0.5)]
     pooled = (hits[usual].sum() + 1) / (rows[usual].sum() + 2)
     return float(max((hits / rows)[usual[-1]], pooled))

@@ -96,3 +96,59 @@ def test_wrong_use_is_one_line_and_exit_code_2(words: tuple[str, ...], message: 
 def test_help_shows_examples() -> None:
     for command in ("build", "show", "check"):
         assert "querywatch training-index" in run(command, "--help").stdout
+
+
+# --- canaries ---------------------------------------------------------------------------------------------------------
+
+
+def canary(*words: str) -> Result:
+    return CliRunner().invoke(app, ["canary", *words])
+
+
+def test_canaries_are_written_listed_and_known() -> None:
+    run("build", "train.npy", "--model", "m")
+    result = canary("add", "train.npy", "--model", "m", "--count", "7", "--out", "canaries.csv")
+    assert result.exit_code == 0, result.output
+    assert "7 canaries added, 7 in all; plant those in canaries.csv" in result.stdout
+    assert data("check", "m.qwi", "canaries.csv") == {
+        **{"records": 7, "exact": 7, "near": 0, "absent": 0, "canaries": 7}
+    }
+    assert data("check", "m.qwi", "train.npy")["canaries"] == 0
+    assert "7 canaries  model m  m.qwi" in canary("list").stdout
+    assert [row["canaries"] for row in json.loads(canary("list", "--json").stdout)] == [7]
+
+
+def test_planted_canaries_are_told_to_a_new_index_as_they_are() -> None:
+    run("build", "train.npy", "--model", "m")
+    canary("add", "train.npy", "--model", "m", "--count", "3", "--out", "canaries.npy")
+    np.save("planted.npy", np.concatenate([X, np.load("canaries.npy")]))
+    run("build", "planted.npy", "--model", "m")
+    assert data("check", "m.qwi", "canaries.npy")["canaries"] == 0
+    added = json.loads(canary("add", "canaries.npy", "--model", "m", "--as-is", "--json").stdout)
+    assert added == {"index": "m.qwi", "added": 3, "canaries": 3}
+    assert data("check", "m.qwi", "planted.npy")["canaries"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("train.npy", "--model", "m"), 2, "give --out FILE"),
+        (("train.npy", "--model", "m", "--as-is", "--out", "c.npy"), 2, "give --out FILE"),
+        (("train.npy", "--model", "m", "--out", "train.npy"), 2, "train.npy exists"),
+        (("train.npy", "--model", "n", "--out", "c.npy"), 2, "n.qwi: no such file"),
+        (("train.npy", "--model", "n", "--index", "m.qwi", "--out", "c.npy"), 2, "the index of model 'm'"),
+        (("train.npy", "--model", "m", "--out", "none/c.npy"), 1, "no such file or directory"),
+        (("train.npy", "--model", "m", "--out", "c.txt"), 1, "records are written as"),
+        (("narrow.npy", "--model", "m", "--out", "c.npy"), 2, "records of 4 numbers"),
+        (("coarse.npy", "--model", "coarse", "--out", "c.npy"), 1, "too coarse"),
+    ],
+)
+def test_canaries_that_cannot_be_added_are_one_line(words: tuple[str, ...], code: int, message: str) -> None:
+    np.save("narrow.npy", X[:, :4])
+    np.save("coarse.npy", np.unique(np.random.default_rng(0).integers(0, 3, (60, 4)), axis=0))
+    run("build", "train.npy", "--model", "m")
+    run("build", "coarse.npy", "--model", "coarse")
+    result = canary("add", *words)
+    assert (result.exit_code, message in result.stderr) == (code, True), result.output
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert canary("list").stdout == "no canaries\n"

@@ -107,19 +107,26 @@ def test_without_an_index_it_says_nothing() -> None:
 def test_one_client_in_four_does_not_change_what_is_usual() -> None:
     clients = np.repeat(np.arange(8, dtype=np.uint64), 16)
     hits = (clients < 2).astype(np.uint8)
-    assert usual_share(clients, hits) == pytest.approx(1 / 98)
-    assert usual_share(clients, (clients < 6).astype(np.uint8)) == 1.0
+    assert usual_share(clients, hits, 0.0) == pytest.approx(1 / (8 * 16 + 2))
+    assert usual_share(clients, (clients < 6).astype(np.uint8), 0.0) == 1.0
 
 
 def test_a_hundred_ids_with_few_rows_do_not_change_what_is_usual() -> None:
     clients = np.concatenate([np.repeat(np.arange(8), 16), np.arange(100, 200)]).astype(np.uint64)
-    assert usual_share(clients, (clients >= 100).astype(np.uint8)) == pytest.approx(1 / 98)
+    assert usual_share(clients, (clients >= 100).astype(np.uint8), 0.0) < 0.02
+
+
+def test_the_first_client_alone_does_not_say_what_is_usual_and_two_do() -> None:
+    one, two = np.zeros(16, np.uint64), np.repeat(np.arange(2, dtype=np.uint64), 16)
+    assert usual_share(one, np.ones(16, np.uint8), 0.0) == pytest.approx(1 / 50)
+    assert usual_share(one, np.ones(16, np.uint8), 0.5) == pytest.approx(0.5)
+    assert usual_share(two, np.ones(32, np.uint8), 0.0) == 1.0
 
 
 def test_a_rate_that_most_clients_share_is_usual() -> None:
     rng = np.random.default_rng(0)
     clients = np.repeat(np.arange(16, dtype=np.uint64), 16)
-    assert 0.3 <= usual_share(clients, (rng.random(256) < 0.3).astype(np.uint8)) <= 0.5
+    assert 0.3 <= usual_share(clients, (rng.random(256) < 0.3).astype(np.uint8), 0.0) <= 0.5
 
 
 # --- in the stream ----------------------------------------------------------------------------------------------------

@@ -56,18 +56,18 @@ def share_found(index: TrainingIndex, x: F32) -> float:
 # --- what it finds ----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=8, deadline=None)
-@given(seed=st.integers(0, 1000), width=st.sampled_from([4, 12, 31, 33, 90]))
-def test_every_record_is_found_exactly_and_strangers_are_not(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, width: int
-) -> None:
-    x = records(seed, 800, width)
-    index = indexed(tmp_path_factory.mktemp("index"), x[:400])
-    hits, exact = index.look_up_records(x)
-    assert (hits.trained[:400] > ABSENT).all()
-    assert exact[:400].all()
-    assert not exact[400:].any()
-    assert share_found(index, x[400:]) <= 0.03  # 1 % is aimed at among 400 records; 3 % is five standard deviations
+@pytest.mark.parametrize("width", [4, 12, 31, 33, 90])
+def test_every_record_is_found_exactly_and_strangers_are_not(tmp_path: Path, width: int) -> None:
+    strangers = []
+    for seed in range(5):
+        x = records(seed, 800, width)
+        index = indexed(tmp_path, x[:400])
+        hits, exact = index.look_up_records(x)
+        assert (hits.trained[:400] > ABSENT).all()
+        assert exact[:400].all()
+        assert not exact[400:].any()
+        strangers.append(share_found(index, x[400:]))
+    assert np.mean(strangers) <= 0.02  # 0.5 % is aimed at, estimated from 400 records
 
 
 @settings(max_examples=8, deadline=None)
@@ -119,6 +119,7 @@ def test_repeated_records_count_once(tmp_path: Path) -> None:
     once, twice = indexed(tmp_path, x), indexed(tmp_path, np.concatenate([x, x, x]))
     assert (twice.header.records, twice.header.distinct) == (150, 50)
     assert twice.header.crowding == once.header.crowding
+    assert (once.header.chance, twice.header.chance) == (once.header.crowding, 1.0)
 
 
 def test_minus_nought_is_nought(tmp_path: Path) -> None:
@@ -167,7 +168,7 @@ def crafted() -> tuple[TrainingIndex, U64]:
     prints[35:, 5] = prints[15:20, 5]  # five: most of them
     known, canaries = prints[:10], prints[10:20]
     key = Key(SECRET, "crafted", "")
-    header = Header("crafted", "", 2, 10, 10, 5, 0.1, 0.0, known.size, "")
+    header = Header("crafted", "", 2, 10, 10, 5, 0.1, 0.0, 0.0, known.size, "")
     order = np.argsort(canaries.ravel())
     numbers = np.repeat(np.arange(1, len(canaries) + 1, dtype=np.int32), PRINTS)[order]
     frame = np.zeros(2, np.int8), np.zeros(2, np.int32)
@@ -315,7 +316,19 @@ def test_the_header_holds_no_value_of_a_record(tmp_path: Path) -> None:
     header = read_header(saved(tmp_path))
     told = set(asdict(header))
     assert told == {
-        *("model", "version", "width", "records", "distinct", "bits", "reach", "crowding", "digests", "key_check"),
+        *(
+            "model",
+            "version",
+            "width",
+            "records",
+            "distinct",
+            "bits",
+            "reach",
+            "crowding",
+            "chance",
+            "digests",
+            "key_check",
+        ),
         *("made_at", "canaries", "canary_digests", "format"),
     }
 
