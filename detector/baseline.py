@@ -17,14 +17,13 @@ Limit: a model whose very first traffic is an attack has that attack in its refe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 
 import numpy as np
 
 from detector.alerts import rfc3339
-from detector.candidates import PER_CLIENT, ROWS, Flags, Learning, bound, first_rows, keep, unseen, usable_row
+from detector.candidates import ROWS, Flags, Learning, Waiting, bound, first_rows, keep, unseen
 from detector.detectors import References, View
 from detector.events import F32, F64, I16, I32, U8, U64, EventBatch, InputLevel, ModelRef
 from detector.sketch import DIMENSIONS, adopt, project, sign_matrix
@@ -42,6 +41,14 @@ TRUSTED = 0.5  # log10 e-value up to which a client's rows may enter the referen
 MINUTE_PRIOR = (np.log1p(10.0), 1.5)  # until clients have been seen: ten queries a minute, two thirds within 2 and 50
 
 
+Offer = Callable[["Baselines", ModelRef], bool]  # adopts an imported reference, where there is one for the model
+
+
+def _nothing(baselines: Baselines, ref: ModelRef) -> bool:
+    del baselines, ref
+    return False
+
+
 class Ended(IntEnum):
     """What came to its end before an event; an epoch's end is a tick's too."""
 
@@ -50,45 +57,12 @@ class Ended(IntEnum):
     EPOCH = 2
 
 
-@dataclass(slots=True)
-class Waiting:
-    """A model's first events, kept until the reference can be made."""
-
-    parts: list[EventBatch] = field(default_factory=list)
-    order: list[int] = field(default_factory=list)  # number of arrival of each row of the parts
-    events: int = 0
-    numbers: int = 0
-    first_us: int = 0
-    digests: set[int] = field(default_factory=set)
-    per_client: Counter[int] = field(default_factory=Counter)
-    rows: int = 0
-    asks: bool = False  # whether the last row calls for a look at the model's other versions
-
-    def batch(self) -> EventBatch:
-        """Return the events as they came, also where partitions were taken over one after the other."""
-        return EventBatch.concat(self.parts).take(np.argsort(self.order, kind="stable"))
-
-    def count(self, batch: EventBatch, i: int, number: int) -> bool:
-        """Count row i, which came as that number; true where it is one more fresh row."""
-        if not self.events:
-            self.first_us = int(batch.time_us[i])
-        self.order.append(number)
-        self.events += 1
-        self.numbers += int(batch.input.offsets[i + 1] - batch.input.offsets[i])
-        client, digest = int(batch.client_key[i]), int(batch.input_digest[i])
-        if usable_row(batch, i) and digest not in self.digests and self.per_client[client] < PER_CLIENT:
-            self.digests.add(digest)
-            self.per_client[client] += 1
-            self.rows += 1
-            return True
-        return False
-
-
 class Baselines:
     """The references of all models, as arrays for the kernels and as words for alerts."""
 
-    def __init__(self, models: int, seed: int, training: TrainingIndexes = NO_INDEXES) -> None:
+    def __init__(self, models: int, seed: int, training: TrainingIndexes = NO_INDEXES, offer: Offer = _nothing) -> None:
         self.seed = seed
+        self.offer = offer
         self.training = training
         self.capacity = models
         self.known: dict[ModelRef, int] = {}
@@ -139,6 +113,12 @@ class Baselines:
             if m in ready:
                 continue
             ref = batch.models[m]
+            if ref not in self.waiting and self._room(ref) and self.offer(self, ref):
+                yield from self._cut(batch, start, i, ready)
+                start = i
+                ready.add(m)
+                del mine[m]
+                continue
             mine[m].append(i)
             if self._wait(ref, batch, i) or self._finds_heir(ref, batch, mine[m]):
                 yield from self._cut(batch, start, i, ready)
@@ -166,7 +146,7 @@ class Baselines:
 
     def _wait(self, ref: ModelRef, batch: EventBatch, i: int) -> bool:
         """Count one event of a model without reference; true where this event completes it."""
-        if len(self.known) + len(self.waiting) >= self.capacity and ref not in self.waiting:
+        if not self._room(ref):
             self.overflow += 1
             return False
         waiting = self.waiting.setdefault(ref, Waiting())
@@ -176,6 +156,9 @@ class Baselines:
         late = int(batch.time_us[i]) - waiting.first_us >= WAIT_US and waiting.rows >= WAIT_ROWS
         full = sum(w.numbers for w in self.waiting.values()) > WAIT_NUMBERS
         return waiting.rows >= ROWS or waiting.events >= WAIT_EVENTS or late or full
+
+    def _room(self, ref: ModelRef) -> bool:
+        return ref in self.waiting or len(self.known) + len(self.waiting) < self.capacity
 
     def resume(self, ref: ModelRef, batch: EventBatch, order: list[int]) -> None:
         """Let rows wait again that waited when a checkpoint was made; `order` numbers them as they had come."""

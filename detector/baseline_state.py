@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -9,8 +10,9 @@ import msgspec
 import numpy as np
 from river import stats
 
-from detector.baseline import Baselines
+from detector.baseline import Baselines, Offer
 from detector.candidates import Learning
+from detector.detectors import References
 from detector.events import U8, EventBatch, ModelRef, Ragged
 from detector.sketch import DIMENSIONS
 from detector.space import Space
@@ -47,7 +49,7 @@ class BaselineState(msgspec.Struct):
 
 def export(baselines: Baselines, partition: int) -> U8:
     """Return the baselines, with the waiting events of that partition, as bytes."""
-    models = [_model(baselines, ref, m) for ref, m in baselines.known.items()]
+    models = models_of(baselines)
     waiting = []
     for ref, held in baselines.waiting.items():
         batch, order = held.batch(), sorted(held.order)
@@ -70,6 +72,33 @@ def restore(baselines: Baselines, data: U8) -> None:
             _adopt(baselines, ref, model)
     for name, version, columns, order in state.waiting:
         baselines.resume(ModelRef(name, version), _batch(columns), order)
+
+
+def models_of(baselines: Baselines) -> list[ModelState]:
+    """Return everything known of all models, in the order in which they came to be known."""
+    return [_model(baselines, ref, m) for ref, m in baselines.known.items()]
+
+
+def models_in(data: U8) -> list[ModelState]:
+    """Return the models in what `export` gave."""
+    return msgspec.msgpack.decode(data.tobytes(), type=BaselineState).models
+
+
+def rows_in(model: ModelState) -> int:
+    """Return how many benign rows a model's reference holds."""
+    return int(np.frombuffer(model.scales[References._fields.index("row_count")], np.int64)[0])
+
+
+def offer(imported: Sequence[ModelState]) -> Offer:
+    """Return what gives an imported reference to a model at its first event: later than a snapshot, which wins."""
+    by_ref = {ModelRef(model.name, model.version): model for model in imported}
+
+    def adopt(baselines: Baselines, ref: ModelRef) -> bool:
+        if ref in by_ref:
+            _adopt(baselines, ref, by_ref[ref])
+        return ref in by_ref
+
+    return adopt
 
 
 def drop(baselines: Baselines, partition: int) -> None:

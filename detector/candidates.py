@@ -18,6 +18,40 @@ PER_CLIENT = 16  # rows of one client at most
 
 
 @dataclass(slots=True)
+class Waiting:
+    """A model's first events, kept until the reference can be made."""
+
+    parts: list[EventBatch] = field(default_factory=list)
+    order: list[int] = field(default_factory=list)  # number of arrival of each row of the parts
+    events: int = 0
+    numbers: int = 0
+    first_us: int = 0
+    digests: set[int] = field(default_factory=set)
+    per_client: Counter[int] = field(default_factory=Counter)
+    rows: int = 0
+    asks: bool = False  # whether the last row calls for a look at the model's other versions
+
+    def batch(self) -> EventBatch:
+        """Return the events as they came, also where partitions were taken over one after the other."""
+        return EventBatch.concat(self.parts).take(np.argsort(self.order, kind="stable"))
+
+    def count(self, batch: EventBatch, i: int, number: int) -> bool:
+        """Count row i, which came as that number; true where it is one more fresh row."""
+        if not self.events:
+            self.first_us = int(batch.time_us[i])
+        self.order.append(number)
+        self.events += 1
+        self.numbers += int(batch.input.offsets[i + 1] - batch.input.offsets[i])
+        client, digest = int(batch.client_key[i]), int(batch.input_digest[i])
+        if usable_row(batch, i) and digest not in self.digests and self.per_client[client] < PER_CLIENT:
+            self.digests.add(digest)
+            self.per_client[client] += 1
+            self.rows += 1
+            return True
+        return False
+
+
+@dataclass(slots=True)
 class Learning:
     """Candidates for the next epoch's rows: the smallest keyed hashes of fresh rows, in order."""
 

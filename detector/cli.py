@@ -31,6 +31,7 @@ COMMANDS = {
     "rules": "Detection rules: list, show, check, lock.",
     "training-index": "Index a model's training records, so that queries for them show.",
     "canary": "Plant made-up records in training data, which no stranger can know.",
+    "baseline": "Export and import what benign traffic of each model looks like.",
     "models": "Check models.yml and show what it says of each model.",
 }
 

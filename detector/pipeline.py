@@ -6,7 +6,7 @@ The result is a fold over the stream: no clock, no randomness without a seed, no
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from detector import baseline_state, families
 from detector.alerts import Alert
 from detector.answers import Labels
-from detector.baseline import Baselines, Ended
+from detector.baseline import TICKS, Baselines, Ended
 from detector.clients import Clients
 from detector.detectors import Detector, View, discover
 from detector.events import F32, EventBatch
@@ -23,6 +23,7 @@ from detector.registry import Registry
 from detector.rules import Ruleset
 from detector.settings import LimitSettings
 from detector.shortage import Detail, Shortage, starved_tests
+from detector.sketch import seed_of
 from detector.tracks import Tracks
 from detector.training.index import NO_INDEXES, TrainingIndexes
 from detector.triage import Context, Emission, Triage, build_alert
@@ -44,12 +45,13 @@ class Pipeline:
         watch: Watch | None = None,
         registry: Registry | None = None,
         training: TrainingIndexes = NO_INDEXES,
+        imported: Sequence[baseline_state.ModelState] = (),
     ) -> None:
-        seed = int.from_bytes(hashlib.blake2b(secret, digest_size=8, person=b"sketch").digest(), "big") >> 1
+        seed = seed_of(secret)
         self.detectors = detectors if detectors is not None else discover()
         self.ruleset = ruleset
         self.triage = Triage(ruleset, registry)
-        self.baselines = Baselines(limits.models, seed, training)
+        self.baselines = Baselines(limits.models, seed, training, baseline_state.offer(imported))
         self.training = training
         self.labels = Labels()
         self.episodes = self.triage.state(limits.clients)
@@ -82,6 +84,11 @@ class Pipeline:
         self.profile.begin_epoch(self.profiles)
         self.baselines.close_epoch()
         self.clients.age()
+
+    def end_epoch(self) -> None:
+        """Close the epoch before its time: the end of a capture from which baselines are made."""
+        self.baselines.tick = (self.baselines.epoch + 1) * TICKS
+        self._turn(Ended.EPOCH)
 
     def close(self) -> list[Alert]:
         """Judge what still waits for a reference: the end of a finite stream."""

@@ -72,6 +72,12 @@ class TrainingSettings(_Section):
     folder: str = ""  # of training indexes (*.qwi), read at the start; "" = none
 
 
+class BaselineSettings(_Section):
+    """What benign traffic looks like, known before the first event."""
+
+    folder: Path = Path("var/baselines")  # of files that `querywatch baseline import` put there
+
+
 class LimitSettings(_Section):
     """What bounds memory and work; a caller controls the size of what it sends."""
 
@@ -107,6 +113,7 @@ class Settings(BaseSettings):
     sqlite: SqliteSettings = SqliteSettings()
     state: StateSettings = StateSettings()
     training: TrainingSettings = TrainingSettings()
+    baselines: BaselineSettings = BaselineSettings()
     limits: LimitSettings = LimitSettings()
 
     @classmethod

@@ -9,6 +9,7 @@ A sketch is data minimisation, not anonymisation: who knows the seed learns line
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 
 import numpy as np
@@ -23,6 +24,11 @@ EXACT = 1024  # columns summed at once
 BLOCK = 32  # rows projected at once
 GATEWAY_UNITS = 128  # what one step of a gateway's int8 sketch counts for here: only ratios of distances matter
 GATEWAY_STEP = 64  # the step in which a gateway should round, in its own sketch units: int8 then spans ±8 spreads
+
+
+def seed_of(secret: bytes) -> int:
+    """Return the seed of all sketches made under a secret."""
+    return int.from_bytes(hashlib.blake2b(secret, digest_size=8, person=b"sketch").digest(), "big") >> 1
 
 
 @lru_cache(maxsize=64)

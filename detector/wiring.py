@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from detector.settings import Settings, SettingsError
 from detector.stores import AlertStore
 
 if TYPE_CHECKING:  # imported when called: a listing of alerts needs neither numba nor river
+    from detector.baseline_state import ModelState
     from detector.detectors import Detector
     from detector.events import Decoded, Records
     from detector.pipeline import Pipeline, Watch
@@ -59,18 +60,32 @@ def build_pipeline(
     ruleset: Ruleset,
     watch: Watch | None = None,
     detectors: tuple[Detector, ...] | None = None,
+    imported: Sequence[ModelState] | None = None,
 ) -> Pipeline:
     """Return all of detection, for the live service and for replays alike.
 
     `watch` sees every chunk's signals; `detectors` are all that can be discovered, unless others are given.
-    SettingsError where a training index cannot be used.
+    `imported` are baselines to start from, by default those of the settings' folder. SettingsError where a training
+    index or a baseline cannot be used.
     """
     from detector.pipeline import Pipeline  # noqa: PLC0415
     from detector.registry import load_registry  # noqa: PLC0415
 
     secret = settings.secret.get_secret_value().encode()
     registry, training = load_registry(settings.models), training_of(settings)
-    return Pipeline(ruleset, settings.limits, secret, detectors, watch, registry, training)
+    known = imported_of(settings) if imported is None else imported
+    return Pipeline(ruleset, settings.limits, secret, detectors, watch, registry, training, known)
+
+
+def imported_of(settings: Settings) -> Sequence[ModelState]:
+    """Read the imported baselines in the settings' folder; SettingsError where one cannot be used."""
+    from detector.baseline_file import BaselineFileError, read_folder  # noqa: PLC0415
+    from detector.sketch import seed_of  # noqa: PLC0415
+
+    try:
+        return read_folder(settings.baselines.folder, seed_of(settings.secret.get_secret_value().encode()))
+    except BaselineFileError as error:
+        raise SettingsError(f"[baselines] folder: {error}") from None
 
 
 def training_of(settings: Settings) -> TrainingIndexes:
