@@ -10,6 +10,7 @@ The modules in the order in which the data meets them:
     baseline.py what benign traffic of a model looks like, frozen by epoch
     detectors/  one file a detector; evidence.py: their arithmetic
     rules.py    rules/*.yml -> thresholds; triage.py: severity, episodes, suppression; alerts.py: the documents
+    campaigns.py clients that act as one, judged as one; kinship.py: who goes on from whose queries
     pipeline.py all of detection in order; service.py: the one loop around it; snapshot.py: state on disk
     stores/     Elasticsearch and SQLite behind one protocol
 """

@@ -7,8 +7,8 @@ event time only, so a capture and the live topic, a replay and a restart give th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -106,6 +106,7 @@ class Alert:
     baseline: str  # which reference served: "cold start: first 256 rows", "up to 2026-11-21T10:00Z", …
     span: Span
     members: tuple[str, ...] = ()  # the clients of a campaign, first member first
+    links: Mapping[str, float] = field(default_factory=dict)  # what makes them one: see `document`
     about: About = ABOUT
     suppressed: int = 0  # matches counted, not raised, since the episode began
     steepest: tuple[tuple[int, float], ...] = ()  # (offset, log10 e-value gained) where the evidence rose most
@@ -150,7 +151,7 @@ def document(alert: Alert, engine: Engine) -> Document:
         "ecs": {"version": ECS_VERSION},
         "message": alert.reason,
         "event": {
-            "id": digest(alert_id, alert.severity),
+            "id": digest(alert_id, alert.severity, *([str(len(alert.members))] if alert.members else [])),
             "kind": "alert",
             "category": ["intrusion_detection", "api"],
             "type": ["info"],
@@ -206,7 +207,8 @@ def _own_fields(alert: Alert, alert_id: str, engine: Engine) -> Document:
     if alert.rule.containment is not None:
         own["containment"] = alert.rule.containment
     if alert.members:
-        own["campaign"] = {"clients": list(alert.members), "size": len(alert.members)}
+        links = {name: round(value, 3) for name, value in alert.links.items()}
+        own["campaign"] = {"clients": list(alert.members), "size": len(alert.members), "links": links}
     return own
 
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from detector.alerts import rfc3339
 from detector.candidates import ROWS, Flags, Learning, Waiting, bound, first_rows, keep, unseen
+from detector.closeness import POINTS, closeness
 from detector.detectors import References, View
 from detector.events import F32, F64, I16, I32, U8, U64, EventBatch, InputLevel, ModelRef
 from detector.sketch import DIMENSIONS, adopt, project, sign_matrix
@@ -95,6 +96,7 @@ class Baselines:
             coordinate_rate=np.zeros(models),
             minute_mean=np.full(models, MINUTE_PRIOR[0]),
             minute_sd=np.full(models, MINUTE_PRIOR[1]),
+            closeness=np.zeros((models, POINTS), np.float32),
         )
 
     # --- the first rows -------------------------------------------------------------------------------------------
@@ -270,8 +272,7 @@ class Baselines:
             gaps, strangers = gaps[np.ix_(kept, kept)], strangers[kept]
         else:  # one client alone: its own rows have to do
             strangers = gaps.min(axis=1)
-        n = len(rows)
-        s = self.scales
+        s, n = self.scales, len(rows)
         s.rows[m, :, :n] = rows.T
         s.owners[m, :n] = owners
         s.trained[m, :n] = trained
@@ -286,6 +287,7 @@ class Baselines:
         s.near_rate[m] = float((gaps[:128, :128].min(axis=1) < 0.3 * s.r0[m]).mean())
         changed = np.count_nonzero(rows[:, None, :] != rows[None, :, :], axis=2)
         s.coordinate_rate[m] = float((changed == 1).any(axis=1).mean())
+        s.closeness[m] = closeness(gaps, owners)
 
     # --- sketches -------------------------------------------------------------------------------------------------
 

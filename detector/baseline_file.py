@@ -36,7 +36,7 @@ MOST_BYTES = 256 << 20
 MOST_WIDTH = 1 << 20
 SEAL = "seal"
 LOW = {"row_count": 0, "width": 0, "classes": 2, "r0": 1, "q95": 1, "q50": 1, "q05": 1, "radius": 0, "minute_sd": 0} | {
-    "near_rate": 0, "coordinate_rate": 0, "trained_chance": 0, "trained_rate": 0
+    "near_rate": 0, "coordinate_rate": 0, "trained_chance": 0, "trained_rate": 0, "closeness": 0
 }  # fmt: skip
 HIGH = {"row_count": ROWS, "width": MOST_WIDTH, "classes": 16, "probability": 1, "trained": 1} | {
     "near_rate": 1, "coordinate_rate": 1, "trained_chance": 1, "trained_rate": 1

@@ -1,4 +1,5 @@
-"""All of detection, in order: batch → sketch → clients → history → detectors → families → rules → triage → alerts.
+"""All of detection, in order: batch → sketch → clients → history → detectors → families → rules → triage → campaigns
+→ alerts.
 
 The result is a fold over the stream: no clock, no randomness without a seed, no dependence on where batches are cut.
 """
@@ -11,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from detector import baseline_state, families
+from detector import baseline_state, campaigns_state, families
 from detector.alerts import Alert
 from detector.answers import Labels
 from detector.baseline import TICKS, Baselines, Ended
+from detector.campaigns import Campaigns, Judged
 from detector.clients import Clients
 from detector.detectors import Detector, View, discover
 from detector.events import F32, EventBatch
@@ -28,7 +30,7 @@ from detector.tracks import Tracks
 from detector.training.index import NO_INDEXES, TrainingIndexes
 from detector.triage import Context, Emission, Triage, build_alert
 
-LAYOUT = 2  # of a snapshot: raise it when the meaning of any state array changes
+LAYOUT = 3  # of a snapshot: raise it when the meaning of any state array changes
 Columns = Mapping[str, F32]
 Watch = Callable[[View, Columns], None]
 
@@ -57,9 +59,10 @@ class Pipeline:
         self.episodes = self.triage.state(limits.clients)
         self.profile = Profile(ruleset)
         self.profiles = self.profile.state(limits.clients)
-        more = {"triage": self.episodes, "profile": self.profiles}
+        self.campaigns = Campaigns(limits, self.detectors, self.triage, training)
+        more = {"triage": self.episodes, "profile": self.profiles, "kinship": self.campaigns.world.newcomers}
         self.tracks = Tracks(limits.clients, self.detectors, more, training)
-        self.clients = Clients(limits.clients, limits.admit_after, self.tracks.states, len(families.FAMILIES))
+        self.clients = Clients(limits.clients, limits.admit_after, self.tracks.states, len(families.FAMILIES) + 1)
         self.detail = Detail()
         self.fingerprint = self._fingerprint(seed)
         self._watch = watch
@@ -119,28 +122,44 @@ class Pipeline:
         self.detail.count(batch, self.training.unreadable(batch))
         followed = self.profile.stack(signals, len(batch))
         evidence = followed[: len(families.FAMILIES)]
-        self.clients.suspect(slot, evidence)
         self.baselines.learn(view, np.fmax.reduce(evidence), signals["volume.minute"])
         if self._watch is not None:
             self._watch(view, signals)
-        emissions = self.triage.observe(batch, slot, signals, self.episodes)
-        contexts = [self._context(view, signals, followed, emission) for emission in emissions]
+        alone, judged, kinship = self.campaigns.observe(view, self.triage.observe(batch, slot, signals, self.episodes))
+        self.clients.suspect(slot, np.concatenate([evidence, kinship[None]]))
+        alerts = self._alerts(view, signals, followed, alone, judged)
         self.profile.observe(slot, view.reference, batch, followed, self.profiles)
-        return [build_alert(self.ruleset, e, batch, signals, c) for e, c in zip(emissions, contexts, strict=True)]
+        return alerts
 
-    def _context(self, view: View, signals: Columns, followed: F32, emission: Emission) -> Context:
+    def _alerts(
+        self, view: View, signals: Columns, followed: F32, alone: list[Emission], judged: list[Judged]
+    ) -> list[Alert]:
+        """Write the alerts of groups and of single clients, in stream order."""
+        found = []
+        for row, emission, pooled, columns, campaign in judged:
+            context = self._context(pooled, columns, emission)._replace(campaign=campaign)
+            found.append((row, build_alert(self.ruleset, emission, pooled.batch, columns, context)))
+        for emission in alone:
+            steepest = self._steepest(view, followed, emission)
+            context = self._context(view, signals, emission)._replace(steepest=steepest)
+            found.append((emission.row, build_alert(self.ruleset, emission, view.batch, signals, context)))
+        return [alert for _, alert in sorted(found, key=lambda one: one[0])]
+
+    def _steepest(self, view: View, followed: F32, emission: Emission) -> tuple[tuple[int, float], ...]:
+        family = self.ruleset.active[emission.rule].family
+        return self.profile.steepest(family, emission.row, view.slot, view.batch, followed, self.profiles)
+
+    def _context(self, view: View, signals: Columns, emission: Emission) -> Context:
         row, batch = emission.row, view.batch
         m = int(view.reference[row])
         place = signals.get("steering.target", view.cosine)[row]
         target = "" if np.isnan(place) else self.labels.text(int(view.places[row, int(place)]))
-        family = self.ruleset.active[emission.rule].family
         return Context(
             start_us=int(view.since_us[row]),
             baseline=self.baselines.names[m],
             target=target,
             model=self.triage.registry.entry(batch.models[int(batch.model[row])]),
             quantiles=self.baselines.quantiles.get(m, {}),
-            steepest=self.profile.steepest(family, row, view.slot, batch, followed, self.profiles),
             starved=starved_tests(self.detectors, batch, row),
         )
 
@@ -151,17 +170,20 @@ class Pipeline:
     def export_partition(self, partition: int) -> dict[str, np.ndarray]:
         """Return a copy of all state of one partition, as plain arrays."""
         shared = {"baselines": baseline_state.export(self.baselines, partition), "labels": self.labels.export()}
-        return self.clients.export(partition) | shared
+        groups = campaigns_state.export(self.campaigns, self.baselines, partition)
+        return self.clients.export(partition) | groups | shared
 
     def import_partition(self, partition: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Take over what `export_partition` returned."""
         baseline_state.restore(self.baselines, arrays["baselines"])
         self.labels.restore(arrays["labels"])
         self.clients.restore(partition, arrays)
+        campaigns_state.restore(self.campaigns, self.baselines, partition, arrays)
 
     def drop_partition(self, partition: int) -> None:
         """Forget all state of one partition: another worker has it now."""
         self.clients.drop(partition)
+        campaigns_state.drop(self.campaigns, partition)
         baseline_state.drop(self.baselines, partition)
 
     def _fingerprint(self, seed: int) -> str:

@@ -17,6 +17,7 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 
+from detector import kinship
 from detector.alerts import SEVERITIES, Alert, RuleRef, digest
 from detector.atlas import Atlas, load_atlas
 from detector.detectors import Signal, discover
@@ -97,7 +98,7 @@ def default_folder() -> Path:
 def catalogue() -> dict[str, Signal]:
     """Return every signal that a rule may name, by name: the detectors' own and the families'."""
     own = (signal for detector in discover() for signal in detector.signals)
-    return {signal.name: signal for signal in sorted((*own, *SIGNALS))}
+    return {signal.name: signal for signal in sorted((*own, *SIGNALS, *kinship.SIGNALS))}
 
 
 def load_rules(

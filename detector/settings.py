@@ -85,6 +85,7 @@ class LimitSettings(_Section):
     max_instances: int = Field(default=4096, ge=1)
     max_numbers: int = Field(default=1_000_000, ge=1)
     clients: int = Field(default=8192, ge=16)  # (client, model) pairs followed in full at the same time
+    campaigns: int = Field(default=128, ge=4)  # groups of clients that are judged as one at the same time
     admit_after: int = Field(default=4, ge=1)  # queries before a client gets a place of its own
     models: int = Field(default=256, ge=1)
 

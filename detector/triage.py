@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.alerts import SEVERITIES, About, Alert, Span
-from detector.events import F32, I64, U8, EventBatch
+from detector.events import F32, I32, I64, U8, EventBatch
 from detector.explain import at, evidence_items, quiet
 from detector.families import family_tests
 from detector.kernel import kernel
@@ -41,6 +41,7 @@ class TriageState(NamedTuple):
     last_us: I64  # [capacity, r] newest match
     matches: I64  # [capacity, r] matches of the episode
     suppressed: I64  # [capacity, r] those of them that raised nothing
+    size: I32  # [capacity, r] clients of the campaign when it last raised something, 0 for a client alone
     open_until_us: I64  # [capacity] end of the last open episode of any rule that alerts
 
 
@@ -84,20 +85,30 @@ class Triage:
             last_us=np.zeros(shape, np.int64),
             matches=np.zeros(shape, np.int64),
             suppressed=np.zeros(shape, np.int64),
+            size=np.zeros(shape, np.int32),
             open_until_us=np.zeros(capacity, np.int64),
         )
 
-    def observe(self, batch: EventBatch, slot: I64, signals: Mapping[str, F32], state: TriageState) -> list[Emission]:
+    def observe(
+        self,
+        batch: EventBatch,
+        slot: I64,
+        signals: Mapping[str, F32],
+        state: TriageState,
+        size: I32 | None = None,
+    ) -> list[Emission]:
         """Update the episodes with a chunk of n events and return the few alert events, in stream order.
 
         `slot` [n] says where each event's client lives in `state`; a row with slot < 0 (no place of its own yet) is
-        left out. `signals` holds columns [n]: those of the detectors and of the families.
+        left out. `signals` holds columns [n]: those of the detectors and of the families. `size` [n] counts the clients
+        of a campaign: an episode is told again when they have become half as many more.
         """
         emissions: list[Emission] = []
+        size = np.zeros(len(slot), np.int32) if size is None else size
         for rule, rows, level in self.matcher.matches(batch, signals):
             out = np.empty((len(rows), len(Emission._fields)), np.int64)
             episode_us = self.ruleset.active[rule].episode
-            found = _episodes(rule, episode_us, rows, level, slot, batch.time_us, batch.offset, state, out)
+            found = _episodes(rule, episode_us, rows, level, slot, batch.time_us, batch.offset, size, state, out)
             self.matched[rule] += len(rows)
             self.escalated[rule] += (escalated := int(out[:found, 3].sum()))
             self.raised[rule] += found - escalated
@@ -137,6 +148,7 @@ def _episodes(
     slot: I64,
     time_us: I64,
     offset: I64,
+    size: I32,
     state: TriageState,
     out: I64,
 ) -> int:
@@ -164,18 +176,20 @@ def _episodes(
             last = t
         state.last_us[s, rule] = last
         state.matches[s, rule] += 1
-        if level[i] <= state.level[s, rule]:
+        grown = size[row] > 0 and 2 * size[row] >= 3 * state.size[s, rule]
+        if level[i] <= state.level[s, rule] and not grown:
             state.suppressed[s, rule] += 1
             continue
         out[found, 0] = row
         out[found, 1] = rule
-        out[found, 2] = level[i]
+        out[found, 2] = max(level[i], state.level[s, rule])
         out[found, 3] = state.level[s, rule] > 0
         out[found, 4] = state.first_us[s, rule]
         out[found, 5] = state.first_offset[s, rule]
         out[found, 6] = state.matches[s, rule]
         out[found, 7] = state.suppressed[s, rule]
-        state.level[s, rule] = level[i]
+        state.level[s, rule] = out[found, 2]
+        state.size[s, rule] = size[row]
         found += 1
     return found
 
@@ -199,6 +213,14 @@ def _protect(rows: I64, slot: I64, protects_us: I64, state: TriageState) -> None
         state.open_until_us[s] = until
 
 
+class Campaign(NamedTuple):
+    """Clients that are judged as one."""
+
+    clients: tuple[str, ...]  # in the order in which they were proven to belong to it
+    networks: int  # different ones that they come from
+    links: float  # log10 e-value: their queries go on from each other's
+
+
 class Context(NamedTuple):
     """What the pipeline knows of an alerting event beside its columns."""
 
@@ -209,6 +231,7 @@ class Context(NamedTuple):
     quantiles: Mapping[str, tuple[float, float, float]] = {}  # signal -> p50, p95, p99 over the model's other clients
     steepest: tuple[tuple[int, float], ...] = ()  # (offset, gain) where the family's evidence rose most
     starved: tuple[str, ...] = ()  # tests that could say nothing of the query: the log holds too little of it
+    campaign: Campaign | None = None
 
 
 def build_alert(
@@ -216,6 +239,7 @@ def build_alert(
 ) -> Alert:
     """Return the alert of one emission; the same chunk and signals as `observe` saw."""
     row, rule, ref = emission.row, ruleset.active[emission.rule], ruleset.refs[emission.rule]
+    group = context.campaign
     model = batch.models[batch.model[row]]
     tests = {test: at(signals, test, row) for test in family_tests(rule.family)}
     contributions = {test: value for test, value in tests.items() if not np.isnan(value)}
@@ -229,9 +253,9 @@ def build_alert(
         time_us=int(batch.time_us[row]),
         start_us=min(context.start_us, emission.first_match_us),
         first_match_us=emission.first_match_us,
-        client_id=batch.client_id[row],
+        client_id=group.clients[0] if group else batch.client_id[row],
         client_kind=batch.client_kind[row],
-        client_ip=batch.client_ip[row],
+        client_ip="" if group else batch.client_ip[row],
         model=model.name,
         model_version=model.version,
         about=About(context.model.sensitivity, context.model.owner, context.model.output or ""),
@@ -247,6 +271,8 @@ def build_alert(
         steepest=context.steepest,
         starved=context.starved,
         quiet=quiet(rule.when, signals, row),
+        members=group.clients if group else (),
+        links={"trajectory": group.links, "networks": group.networks} if group else {},
     )
     return replace(alert, reason=_reason(alert, progress))
 
@@ -274,5 +300,6 @@ def _reason(alert: Alert, progress: float) -> str:
         test, value = max(alert.contributions.items(), key=lambda item: item[1])
         facts.append(f"strongest test {test} {value:.4g}")
     target = f", towards class {alert.target}" if alert.target else ""
-    subject = f"{alert.rule.title}: client {client} on model {alert.model}{target}, {alert.queries} queries"
+    who = f"{len(alert.members)} clients acting as one, first {client}," if alert.members else f"client {client}"
+    subject = f"{alert.rule.title}: {who} on model {alert.model}{target}, {alert.queries} queries"
     return f"{subject}: {', '.join(facts)}."

@@ -208,6 +208,7 @@ def _facts(state: Document, events: Documents) -> RenderableType:
         members = own["campaign"]["clients"]
         more = f" and {len(members) - 12} more" if len(members) > 12 else ""
         facts["campaign"] = f"{len(members)} clients: {', '.join(members[:12])}{more}"
+        facts["why one"] = _links(own["campaign"].get("links", {}))
     if len(events) > 1:
         steps = (f"{_moment(e['@timestamp'])[11:]} {e['querywatch']['severity']}" for e in events)
         facts["history"] = " → ".join(steps)
@@ -218,6 +219,15 @@ def _facts(state: Document, events: Documents) -> RenderableType:
         if value:
             table.add_row(name, cell(value))
     return table
+
+
+def _links(links: dict[str, float]) -> str:
+    """Say why the clients of a campaign are taken for one."""
+    if "trajectory" not in links:
+        return ""
+    networks = int(links.get("networks", 0))
+    where = f", from {networks} network{'s' if networks != 1 else ''}" if networks else ""
+    return f"they go on from each other's queries (log10 e-value {_number(links['trajectory'])}){where}"
 
 
 def _model(model: Document) -> str:

@@ -104,6 +104,7 @@ class References(NamedTuple):
     coordinate_rate: F64  # [m] share of benign rows that differ from another in exactly one coordinate
     minute_mean: F64  # [m] mean of ln(1 + queries) over the active minutes of the model's clients
     minute_sd: F64  # [m] its standard deviation
+    closeness: F32  # [m, 256] quantiles of how near benign clients come to each other (closeness.py); 0 = unknown
 
 
 class Detector(Protocol):

@@ -61,6 +61,7 @@ def _instrumented(way: Way, clock: Clock) -> Iterator[None]:
         (families, "combine", "families"),
         (p.baselines, "learn", "baseline learning"),
         (p.triage, "observe", "rules and triage"),
+        (p.campaigns, "observe", "campaigns"),
         (pipeline, "build_alert", "alerts"),
     ]
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in stages]
