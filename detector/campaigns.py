@@ -43,10 +43,10 @@ class Book(NamedTuple):
     since_us: I64  # [groups] when it was founded
     members: U64  # [groups, 128] client keys in the order in which they joined, 0 = none
     proven: I64  # [groups, 128] queries of the group by then + 1, 0 = not proven
-    listed: U8  # [groups, 128] named in an alert
     suspicion: F32  # [groups, families] the newest log10 e-value of each
     told_us: I64  # [groups, rules] when the newest alert was raised
     told: U8  # [groups, rules] its severity
+    told_at: I64  # [groups, rules] queries of the group by then: it named whoever was proven before
 
 
 class Judged(NamedTuple):
@@ -84,10 +84,10 @@ class Campaigns:
             since_us=np.zeros(capacity, np.int64),
             members=np.zeros((capacity, MEMBERS), np.uint64),
             proven=np.zeros((capacity, MEMBERS), np.int64),
-            listed=np.zeros((capacity, MEMBERS), np.uint8),
             suspicion=np.zeros((capacity, len(FAMILIES)), np.float32),
             told_us=np.zeros((capacity, len(triage.columns)), np.int64),
             told=np.zeros((capacity, len(triage.columns)), np.uint8),
+            told_at=np.zeros((capacity, len(triage.columns)), np.int64),
         )
         self.names: dict[int, tuple[str, str]] = {}  # client id and address of the kin
         self.dropped = 0  # groups that had to make room
@@ -212,7 +212,7 @@ class Campaigns:
         at = self._at(k, g)
         if at >= 0:
             self.world.groups.size[g] -= int(self.book.proven[g, at] > 0)
-            for column in (self.book.members, self.book.proven, self.book.listed):
+            for column in (self.book.members, self.book.proven):
                 column[g, at:-1] = column[g, at + 1 :].copy()
                 column[g, -1] = 0
 
@@ -294,21 +294,20 @@ class Campaigns:
         )
 
     def _tell(self, one: Judged, g: int) -> None:
-        """Remember an alert and whom it names."""
+        """Remember an alert."""
         self.book.told_us[g, one.emission.rule] = one.view.batch.time_us[one.emission.row]
         self.book.told[g, one.emission.rule] = one.emission.level
-        proven = self.book.proven[g]
-        self.book.listed[g][(proven > 0) & (proven <= one.view.queries[one.emission.row])] = 1
+        self.book.told_at[g, one.emission.rule] = one.view.queries[one.emission.row]
 
     def _told(self, emission: Emission, g: int, view: View) -> bool:
         """Say whether a campaign alert of the same rule and severity names the client already."""
-        if g < 0 or self.book.told[g, emission.rule] < emission.level:
+        rule, book = emission.rule, self.book
+        if g < 0 or book.told[g, rule] < emission.level:
             return False
-        at = np.flatnonzero(self.book.members[g] == view.batch.client_key[emission.row])
-        recent_us = int(view.batch.time_us[emission.row]) - int(self.book.told_us[g, emission.rule])
-        return bool(
-            len(at) and self.book.listed[g, at[0]] and recent_us <= self.triage.ruleset.active[emission.rule].episode
-        )
+        recent_us = int(view.batch.time_us[emission.row]) - int(book.told_us[g, rule])
+        named = (book.proven[g] > 0) & (book.proven[g] <= book.told_at[g, rule])
+        mine = book.members[g] == view.batch.client_key[emission.row]
+        return bool((named & mine).any() and recent_us <= self.triage.ruleset.active[rule].episode)
 
 
 def network(ip: str) -> str:
