@@ -32,7 +32,7 @@ from detector.training.index import NO_INDEXES, TrainingIndexes
 from detector.triage import Campaign, Emission, Triage
 
 LAST = np.int64(1) << 62  # later than any event: whoever is worth keeping makes room last
-LEAST = 2  # proven members of a group before rules are asked
+LEAST = 3  # proven members of a group before rules are asked
 KIN_A_GROUP = 8  # places among the kin for every group
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.events import F32, F64, U64
+from detector.kernel import kernel
 
 POINTS = 256  # quantiles kept, at 1/257 … 256/257
 LEAST_ROWS, LEAST_OWNERS = 64, 6  # of a reference, before its few clients say what is usual
@@ -27,23 +28,30 @@ def closeness(gaps: F64, owners: U64) -> F32:
     """
     if len(owners) < LEAST_ROWS or len(np.unique(owners)) < LEAST_OWNERS:
         return np.zeros(POINTS, np.float32)
-    strangers = np.where(owners[:, None] == owners[None, :], np.inf, gaps)
     mixed = owners * np.uint64(0x9E3779B97F4A7C15)
-    found = []
-    for bit in range(64 - PARTINGS, 64):
-        side = (mixed >> np.uint64(bit)) & np.uint64(1) == 1
-        found += [_ratios(strangers, side), _ratios(strangers, ~side)]
-    ratios = np.concatenate(found)
-    if len(ratios) < LEAST_ROWS:
+    sides = (mixed[:, None] >> np.arange(64 - PARTINGS, 64, dtype=np.uint64)) & np.uint64(1) == 1
+    sides = sides[:, np.minimum(sides.sum(axis=0), (~sides).sum(axis=0)) >= LEAST_SIDE]
+    own, other = _nearest(gaps, owners, np.ascontiguousarray(sides))
+    both = np.isfinite(own) & np.isfinite(other)
+    if both.sum() < LEAST_ROWS:
         return np.zeros(POINTS, np.float32)
+    ratios = own[both] / np.maximum(other[both], 1.0)
     return np.quantile(ratios, np.arange(1, POINTS + 1) / (POINTS + 1)).astype(np.float32)
 
 
-def _ratios(strangers: F64, side: NDArray[np.bool_]) -> F64:
-    """Return the closeness of the rows of one side."""
-    if min(side.sum(), (~side).sum()) < LEAST_SIDE:
-        return np.empty(0)
-    a = strangers[np.ix_(side, side)].min(axis=1)
-    b = strangers[np.ix_(side, ~side)].min(axis=1)
-    both = np.isfinite(a) & np.isfinite(b)
-    return np.asarray(a[both] / np.maximum(b[both], 1.0))
+@kernel
+def _nearest(gaps: F64, owners: U64, sides: NDArray[np.bool_]) -> tuple[F64, F64]:
+    """Return each row's distance [n, partings] to other owners' nearest on its own side, and on the other one."""
+    n, partings = sides.shape
+    own, other = np.full((n, partings), np.inf), np.full((n, partings), np.inf)
+    for i in range(n):
+        for j in range(n):
+            if owners[i] == owners[j]:
+                continue
+            gap = gaps[i, j]
+            for k in range(partings):
+                if sides[i, k] == sides[j, k]:
+                    own[i, k] = min(own[i, k], gap)
+                else:
+                    other[i, k] = min(other[i, k], gap)
+    return own, other

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from detector.closeness import POINTS
+from detector.closeness import LEAST_SIDE, PARTINGS, POINTS
 from detector.detectors import View
-from detector.events import F32
+from detector.events import F32, F64, U64
 from detector.evidence import SHARED_CAP, SWITCH, uniform
 from detector.kinship import CLOSELY, KIN, NOW_AND_THEN, POWERS, RING, YOUNG
 
@@ -62,6 +62,22 @@ class Crowd:
         below = sum(bool(q < ratio) for q in view.scales.closeness[0])
         equal = sum(bool(q == ratio) for q in view.scales.closeness[0])
         return (below + uniform(view.batch.client_key[i], int(view.number[i]), 7) * (equal + 1)) / (POINTS + 1)
+
+
+def closeness(gaps: F64, owners: U64) -> F32:
+    """Return the quantiles of `detector.closeness.closeness` for a reference that is large enough."""
+    strangers = np.where(owners[:, None] == owners[None, :], np.inf, gaps)
+    found: list[float] = []
+    for bit in range(64 - PARTINGS, 64):
+        side = [(int(owner) * 0x9E3779B97F4A7C15 % 2**64) >> bit & 1 for owner in owners.tolist()]
+        if min(sum(side), len(side) - sum(side)) < LEAST_SIDE:
+            continue
+        for i, mine in enumerate(side):
+            a = min((strangers[i, j] for j, its in enumerate(side) if its == mine), default=math.inf)
+            b = min((strangers[i, j] for j, its in enumerate(side) if its != mine), default=math.inf)
+            if a < math.inf and b < math.inf:
+                found.append(a / max(b, 1.0))
+    return np.quantile(found, np.arange(1, POINTS + 1) / (POINTS + 1)).astype(np.float32)
 
 
 def _nearest(x: F32, rows: list[F32]) -> float | None:

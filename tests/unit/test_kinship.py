@@ -15,7 +15,7 @@ from detector.events import F32, F64, U64, EventBatch
 from detector.pipeline import Columns, Pipeline
 from detector.rules import catalogue, default_folder, load_rules
 from detector.settings import LimitSettings
-from tests import crowds, streams
+from tests import crowds, streams, twins_kinship
 from tests.twins_kinship import Crowd
 
 RULES = load_rules(default_folder(), catalogue())
@@ -79,6 +79,12 @@ def test_a_reference_of_few_rows_or_few_clients_tells_nothing() -> None:
     assert quantiles.shape == (POINTS,)
     assert (quantiles > 0).all()
     assert (np.diff(quantiles) >= 0).all()
+
+
+@pytest.mark.parametrize("clients", [LEAST_OWNERS, 16])
+def test_closeness_is_what_its_twin_says(clients: int) -> None:
+    rows, owners = reference(1, clients=clients, each=12)
+    np.testing.assert_allclose(closeness(gaps_of(rows), owners), twins_kinship.closeness(gaps_of(rows), owners))
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0])
