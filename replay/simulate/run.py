@@ -131,7 +131,7 @@ def _benign(scenario: Scenario, job: Job, rng: Generator) -> Played:
         asked = kind.run(rng, Setting(victim, source, job.begin, job.end, job.queries))
         answer = victim.serve(asked.x, rng)
         who = np.zeros(len(asked.x), np.int64)
-        sent = _Sent(asked.time_s, asked.x, answer, asked.status, who)
+        sent = Sent(asked.time_s, asked.x, answer, asked.status, who)
         row = {"family": None, "hard": kind.hard, "explainer": kind.explainer}
         parts.append(_finish(job, victim, [client], sent, rng, row))
     return _merged(parts)
@@ -147,7 +147,7 @@ def _attack(scenario: Scenario, job: Job, rng: Generator) -> Played:
     script = play.attack(plan, victim, source, evasion, job.queries, rng, job.snap)
     time_s = play.times(script, evasion, plan.batch, rng, job.begin, job.end)
     who = play.identities(evasion, len(time_s), rng)
-    sent = _Sent(time_s, script.x, script.answer, np.full(len(time_s), 200, np.int16), who)
+    sent = Sent(time_s, script.x, script.answer, np.full(len(time_s), 200, np.int16), who)
     if evasion.history:
         sent = _after_history(sent, victim, source, evasion.history, rng)
     verdict = script.verdict
@@ -161,7 +161,9 @@ def _attack(scenario: Scenario, job: Job, rng: Generator) -> Played:
     return _finish(job, victim, clients, sent, rng, row)
 
 
-class _Sent(NamedTuple):
+class Sent(NamedTuple):
+    """What one job sent, query by query: when, what, the answer, the HTTP status, and which of its clients."""
+
     time_s: F64
     x: F32
     answer: Answer
@@ -169,11 +171,11 @@ class _Sent(NamedTuple):
     who: I64
 
 
-def _after_history(sent: _Sent, victim: Victim, source: Source, n: int, rng: Generator) -> _Sent:
+def _after_history(sent: Sent, victim: Victim, source: Source, n: int, rng: Generator) -> Sent:
     """Put benign queries of the same key before the attack."""
     x = source.draw(rng, n).x
     time_s = np.sort(rng.uniform(0, sent.time_s[0], n))
-    return _Sent(
+    return Sent(
         np.concatenate([time_s, sent.time_s]),
         np.concatenate([x, sent.x]),
         play.joined([victim.serve(x, rng), sent.answer]),
@@ -186,7 +188,7 @@ def _finish(
     job: Job,
     victim: Victim,
     clients: list[dict[str, str]],
-    sent: _Sent,
+    sent: Sent,
     rng: Generator,
     row: dict[str, Any],
 ) -> Played:
@@ -212,7 +214,7 @@ def _finish(
     return Played(time_us, lines, truth)
 
 
-def encode(victim: Victim, clients: list[dict[str, str]], time_us: I64, sent: _Sent, rng: Generator) -> list[bytes]:
+def encode(victim: Victim, clients: list[dict[str, str]], time_us: I64, sent: Sent, rng: Generator) -> list[bytes]:
     """Return the events as lines of JSON."""
     moments, outputs = _text(time_us), victim.output(sent.answer)
     latency = np.round(rng.gamma(4, 0.8, len(moments)), 2).tolist()
