@@ -17,8 +17,9 @@ Limit: a model whose very first traffic is an attack has that attack in its refe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,9 @@ from detector.alerts import rfc3339
 from detector.candidates import ROWS, Flags, Learning, Waiting, bound, first_rows, keep, unseen
 from detector.closeness import POINTS, closeness
 from detector.detectors import References, View
-from detector.events import F32, F64, I16, I32, U8, U64, EventBatch, InputLevel, ModelRef
+from detector.events import F32, F64, I16, I32, I64, U8, U64, EventBatch, InputLevel, ModelRef
+from detector.genuine import dependence_of, follow, nothing_known, values_of
+from detector.malformed import malformed
 from detector.sketch import DIMENSIONS, adopt, project, sign_matrix
 from detector.space import Space, space_of
 from detector.training.index import ABSENT, NO_INDEXES, TrainingIndexes, usual_share
@@ -97,6 +100,7 @@ class Baselines:
             minute_mean=np.full(models, MINUTE_PRIOR[0]),
             minute_sd=np.full(models, MINUTE_PRIOR[1]),
             closeness=np.zeros((models, POINTS), np.float32),
+            **nothing_known(models),
         )
 
     # --- the first rows -------------------------------------------------------------------------------------------
@@ -243,11 +247,15 @@ class Baselines:
             rows = rows[unseen(sketch[rows], sketch[:0])]
             self.scales.trained_chance[m] = self.training.chance(ref)
             trained = self.training.look_up(batch, batch.status < 400).trained > ABSENT
-            self._describe(m, sketch[rows], batch.client_key[rows], trained[rows], TRIM)
             # a full sketch is a projection: its numbers are no features
             projected = level == InputLevel.SKETCH and width >= DIMENSIONS
             self.scales.width[m] = DIMENSIONS + 1 if projected else width
+            kept = rows[self._describe(m, sketch[rows], batch.client_key[rows], trained[rows], TRIM)]
+            if level == InputLevel.VECTOR:
+                self._set(m, follow(np.stack([batch.input.row(i) for i in kept]), self.spaces[m], self.seed))
         self._answers(m, batch)
+        bad = malformed(batch, np.full(len(batch), self.scales.input_width[m]))
+        self.scales.malformed_rate[m] = usual_share(batch.client_key, bad, 0.0)
         return batch
 
     def _answers(self, m: int, batch: EventBatch) -> None:
@@ -257,13 +265,14 @@ class Baselines:
         values = batch.scores.values[batch.scores.offsets[0] : batch.scores.offsets[-1]]
         self.scales.probability[m] = bool((values >= -1e-6).all() and (values <= 1 + 1e-6).all())
 
-    def _describe(self, m: int, rows: I16, owners: U64, trained: Flags, trim: float = 0.0) -> None:
+    def _describe(self, m: int, rows: I16, owners: U64, trained: Flags, trim: float = 0.0) -> I64:
         """Compute scales and rates of a model from rows [n, 32] of the clients `owners` [n], `trained` on or not.
 
         The share `trim` of the rows that are farthest from every other client's are left out first: a client alone with
         its kind of inputs does not shape what counts as benign. Only the first rows are trimmed: at each epoch it would
-        narrow the reference hour by hour.
+        narrow the reference hour by hour. Returns which rows were kept.
         """
+        kept = np.arange(len(rows))
         gaps = _gaps(rows)
         strangers = np.where(owners[:, None] == owners[None, :], np.inf, gaps).min(axis=1)
         if np.isfinite(strangers).all():
@@ -288,6 +297,14 @@ class Baselines:
         changed = np.count_nonzero(rows[:, None, :] != rows[None, :, :], axis=2)
         s.coordinate_rate[m] = float((changed == 1).any(axis=1).mean())
         s.closeness[m] = closeness(gaps, owners)
+        self._set(m, dependence_of(rows)._asdict())
+        if s.feature[m, 0] < 0:
+            self._set(m, values_of(rows, min(int(s.width[m]), DIMENSIONS))._asdict())
+        return kept
+
+    def _set(self, m: int, found: Mapping[str, Any]) -> None:
+        for name, value in found.items():
+            getattr(self.scales, name)[m] = value
 
     # --- sketches -------------------------------------------------------------------------------------------------
 

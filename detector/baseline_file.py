@@ -36,11 +36,14 @@ MOST_BYTES = 256 << 20
 MOST_WIDTH = 1 << 20
 SEAL = "seal"
 LOW = {"row_count": 0, "width": 0, "classes": 2, "r0": 1, "q95": 1, "q50": 1, "q05": 1, "radius": 0, "minute_sd": 0} | {
-    "near_rate": 0, "coordinate_rate": 0, "trained_chance": 0, "trained_rate": 0, "closeness": 0
+    "near_rate": 0, "coordinate_rate": 0, "trained_chance": 0, "trained_rate": 0, "malformed_rate": 0,
+    "input_width": 0, "inverse_sd": 0, "bin_scale": 0, "feature": -1, "closeness": 0,
 }  # fmt: skip
 HIGH = {"row_count": ROWS, "width": MOST_WIDTH, "classes": 16, "probability": 1, "trained": 1} | {
-    "near_rate": 1, "coordinate_rate": 1, "trained_chance": 1, "trained_rate": 1
+    "near_rate": 1, "coordinate_rate": 1, "trained_chance": 1, "trained_rate": 1, "malformed_rate": 1,
+    "input_width": MOST_WIDTH,
 }  # fmt: skip
+MAY_BE_INFINITE = ("dependence", "unusual")  # no test
 DAMAGED = (zipfile.BadZipFile, zlib.error, msgspec.MsgspecError, LookupError, ValueError, TypeError, EOFError)
 UNREADABLE = (*DAMAGED, RuntimeError, MemoryError, SyntaxError, tokenize.TokenError)  # and what NumPy's reader raises
 Arrays = dict[str, NDArray[np.generic]]
@@ -186,6 +189,8 @@ def _model(arrays: Arrays, k: int, described: Described) -> ModelState:
             _expected(arrays[f"{k}.{name}"], np.dtype(np.float32), (described.width,), name)
             for name in ("center", "scale")
         )
+        if (found["feature"] >= described.width).any():  # type: ignore[operator]
+            raise ValueError(f"feature of {described.name} is out of range")
         space = (described.level, described.width, center.tobytes(), scale.tobytes())
     if not np.isfinite([*described.minutes, *(v for q in described.quantiles.values() for v in q)]).all():
         raise ValueError(f"the numbers of {described.name} are not finite")
@@ -210,6 +215,6 @@ def _expected(
 ) -> NDArray[np.generic]:
     if array.dtype != dtype or array.shape != shape:
         raise ValueError(f"{name} is {array.dtype} {array.shape}, expected {dtype} {shape}")
-    if not np.isfinite(array).all():
+    if not np.isfinite(array[array != np.inf] if name in MAY_BE_INFINITE else array).all():
         raise ValueError(f"{name} holds numbers that are not finite")
     return array

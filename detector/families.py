@@ -70,7 +70,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "extraction",
         "the model is being copied with inputs of the caller's own making",
-        (("novelty.far", 1),),
+        (("novelty.made", 1),),
         (Progress("reach.copy", 0.01, 100, log=True),),
     ),
     Family(
@@ -89,6 +89,12 @@ FAMILIES: tuple[Family, ...] = (
         "an input is varied one feature at a time, as LIME, SHAP and occlusion do",
         (("probing.coordinates", 1), ("probing.sweep", 1)),
         (Progress("trajectory.queries", 1, 1_000, log=True),),
+    ),
+    Family(
+        "malformed",
+        "a client sends far more calls than others that the model cannot read",
+        (("malformed.calls", 1),),
+        (Progress("malformed.share", 0, 1),),
     ),
     Family(
         "volume",

@@ -94,11 +94,12 @@ def adopt(values: F32, offsets: I64, rows: I64, out: I16) -> None:
 def robust_scale(rows: F64) -> tuple[F64, F64]:
     """Return the median and the spread of each column of benign rows [n, width].
 
-    The spread is the larger of the interquartile range / 1.349 and the standard deviation, at least a tenth of the
-    root mean square over all columns: a feature that never varied must not weigh without bound once it does.
+    The spread is the largest of the interquartile range / 1.349, the standard deviation and an eighth of the range: of
+    the column alone, so that the units of one feature do not decide how much another one counts. A column that never
+    varied gets a tenth of the root mean square over all columns: it must not weigh without bound once it does vary.
     """
     center = np.median(rows, axis=0)
     low, high = np.quantile(rows, [0.25, 0.75], axis=0)
-    spread = np.maximum((high - low) / 1.349, rows.std(axis=0))
+    spread = np.maximum.reduce([(high - low) / 1.349, rows.std(axis=0), np.ptp(rows, axis=0) / 8])
     floor = 0.1 * np.sqrt(np.mean(spread**2))
-    return center, np.maximum(spread, floor if floor > 0 else 1.0)
+    return center, np.where(spread > 0, spread, floor if floor > 0 else 1.0)

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from detector import answers
-from detector.detectors import View, novelty, probing, recency, steering, training, volume
-from detector.events import F32, F64, I16, EventBatch
+from detector.detectors import View, probing, recency, steering, training, volume
+from detector.events import F32, EventBatch
 from detector.evidence import SWITCH
 from tests.twins import Mixture, Pair, power, stakes
+from tests.twins_novelty import MalformedTwin, NoveltyTwin
 from tests.twins_reach import ReachTwin
 
 Signals = dict[str, float]
@@ -278,54 +279,7 @@ def _between(least: float, p0: float) -> float:
     return max(least, min(float(p0), 0.9))
 
 
-# --- novelty, volume, trajectory ------------------------------------------------------------------------------------
-
-
-class NoveltyTwin:
-    """Far from the model's reference, with and without the client's own shift, while jumping back."""
-
-    def __init__(self) -> None:
-        self.pair = Pair(len(novelty.BETS), len(novelty.TURN_BETS))
-        self.clock = 0
-        self.share = self.degree = 0.0
-        self.seen = 0
-        self.mean: F64 = np.zeros(32)
-
-    def observe(self, view: View, i: int) -> Signals:
-        scales, m = view.scales, view.reference[i]
-        count = int(scales.row_count[m])
-        if not view.fresh[i] or not count:
-            return {}
-        x = view.sketch[i].astype(np.float32)
-        self.seen += 1
-        self.mean += max(1 / 64, 1 / self.seen) * (x - self.mean)
-        rows, limit = scales.rows[m, :, :count].T, float(scales.q95[m])
-        gap, shift = nearest(rows, x), self.mean - scales.mean[m]
-        far = gap > limit
-        if far and np.linalg.norm(shift) <= novelty.SHIFT * scales.radius[m]:
-            shifted = nearest(rows, x - shift.astype(np.float32))
-            far, gap = shifted > limit, min(gap, shifted)
-        self.share += novelty.SHARE * (far - self.share)
-        self.degree += max(novelty.SHARE, 1 / self.seen) * (math.log(max(gap, 1.0) / limit) - self.degree)
-        out: Signals = {"novelty.share": self.share, "novelty.degree": self.degree}
-        r0 = float(scales.r0[m])
-        own = float(view.joined[i]) * r0
-        if math.isnan(own) or own >= min(0.9 * gap, novelty.OWN * r0):
-            self.pair.open(self.clock)
-            self.pair.bet(first=stakes(far, 0.3, novelty.BETS))
-            if not math.isnan(view.cosine[i]):
-                self.pair.bet(second=stakes(view.cosine[i] < -0.2, 0.5, novelty.TURN_BETS))
-            out["novelty.far"] = self.pair.evidence(self.clock)
-            self.clock += 1
-        return out
-
-
-def nearest(rows: I16, x: F32) -> float:
-    """Return the distance to the nearest row, summed in single precision, feature after feature."""
-    squared = np.zeros(len(rows), np.float32)
-    for column, value in zip(rows.T, x, strict=True):
-        squared += (column.astype(np.float32) - value) ** 2
-    return math.sqrt(squared.min())
+# --- volume, trajectory ---------------------------------------------------------------------------------------------
 
 
 class VolumeTwin:
@@ -473,6 +427,7 @@ TWINS: dict[str, type[Twin]] = {
     "recency": RecencyTwin,
     "probing": ProbingTwin,
     "novelty": NoveltyTwin,
+    "malformed": MalformedTwin,
     "volume": VolumeTwin,
     "trajectory": TrajectoryTwin,
     "reach": ReachTwin,

@@ -56,6 +56,8 @@ class Lens:
             list(self.baselines.admit(streams.batch(made)))
             list(self.baselines.flush())
         self.baselines.scales.trained_rate[0] = 0.05
+        # features that do not depend on each other leave no room for a threshold: give them one
+        self.baselines.scales.unusual[:] = np.minimum(self.baselines.scales.unusual, 0.0)
 
     def view(self, events: EventBatch, slot: Any, memory: Memory) -> View:
         """Return the view of a batch, and remember it in `memory`."""

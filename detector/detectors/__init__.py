@@ -102,6 +102,19 @@ class References(NamedTuple):
     mean: F64  # [m, 32] mean of the benign rows
     width: I64  # [m] features of the input, 0 where unknown
     coordinate_rate: F64  # [m] share of benign rows that differ from another in exactly one coordinate
+    inverse_sd: F32  # [m, 32] for each number of the sketch; 0 where it never varied (these and on: genuine.py)
+    precision: F32  # [m, 32, 32] inverse of the correlation matrix of the benign rows, shrunk
+    dependence: F64  # [m] z'Pz / z'z above which the features do not depend on each other as benign ones do
+    feature: I32  # [m, 32] which features of a wide vector are followed by themselves; −1: the numbers of the sketch
+    feature_center: F32  # [m, 32]
+    feature_scale: F32  # [m, 32] sketch units
+    bin_low: F32  # [m, 32] lower end of the benign values of a feature
+    bin_scale: F32  # [m, 32] bins a unit
+    surprise: F32  # [m, 32, 10] ln(uniform / benign) of each bin, over the number of features
+    value_mean: F32  # [m, 32]
+    unusual: F64  # [m] surprise above which the values of an input are unusual; infinite where that cannot be told
+    input_width: I64  # [m] features of a vector, 0 where the model does not take vectors or it is unknown
+    malformed_rate: F64  # [m] share of malformed calls that three quarters of the model's clients do not exceed
     minute_mean: F64  # [m] mean of ln(1 + queries) over the active minutes of the model's clients
     minute_sd: F64  # [m] its standard deviation
     closeness: F32  # [m, 256] quantiles of how near benign clients come to each other (closeness.py); 0 = unknown

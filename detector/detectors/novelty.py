@@ -1,11 +1,15 @@
-"""Novelty: fresh queries unlike anything benign clients ask this model.
+"""Novelty: queries that somebody made up, feature by feature or from another domain.
 
-A query is far when its nearest benign row is further than 95 % of benign rows are from another client's, both as it is
-and after taking away the client's own mean shift (so that drift and another sensor do not count; up to twice the radius
-of benign rows), and it is not merely near an own earlier query. Null: at most 30 % of such queries are far, or the path
-goes on in its direction at least every second time (a sensor or a slider that left the usual range stays out a while).
-Sees: random, synthetic and out-of-distribution queries (inversion from noise, data-free extraction). Cannot see:
-genuine records. Fooled by: corrupted inputs, a new domain, LIME, synthetic load: never a verdict alone.
+A query is *made* when its values are unusual one by one and do not depend on each other as those of benign rows do
+(genuine.py). Both are asked of the query as it is and after taking away the client's own mean shift: the answer that
+accuses less counts, so that drift, another site or a constant fault do not. A query within 0.8 r0 of an own earlier one
+says nothing new (sensors, sliders, video, copies).
+
+Null: at most an eighth of a client's distinct queries are made, whatever came before. Sees random and generated inputs,
+data-free extraction, active learning far from the data, inputs of another domain, inversion from noise. Cannot see
+genuine records or blends of them, values drawn one by one from benign ones, steps of a tenth of the range from genuine
+records. Fooled by: load tests with synthetic inputs (the same act; only repetition tells), strong noise on
+inputs, explainers that sample widely (LIME), random faults in many features.
 """
 
 from __future__ import annotations
@@ -17,16 +21,14 @@ import numpy as np
 
 from detector.detectors import Need, References, Signal, View
 from detector.events import F32, F64, I16, I32, I64, U8, InputLevel, OutputLevel
-from detector.evidence import LIVE, multiply, open_start, pair_evidence
-from detector.history import least
+from detector.evidence import bernoulli
+from detector.genuine import BINS, LEAST_ENERGY, ROBUST
 from detector.kernel import kernel
-from detector.sketch import DIMENSIONS
+from detector.sketch import CLIP, DIMENSIONS
 
-BETS = np.array([0.45, 0.65, 0.9])
-TURN_BETS = np.array([0.6, 0.7, 0.85])
-MEMORY = 1 / 64  # weight of the newest query in the client's mean
-OWN = 0.8  # queries that keep this distance (r0) from each other are no sensor's
-SHIFT = 2.0  # shifts of the mean up to this many benign radii are harmless
+MADE, BETS = 0.125, np.array([0.2, 0.4, 0.85])
+MEMORY = 1 / 64  # weight of the newest query in the client's means
+OWN = 0.8  # r0 within which a query is a variant of an own earlier one
 SHARE = 1 / 32  # weight of the newest query in the running share
 
 
@@ -35,36 +37,43 @@ class NoveltyState(NamedTuple):
 
     clock: I64  # [slots] queries bet on
     seen: I64  # [slots] fresh queries
-    began: I32  # [slots, LIVE]
-    fars: F64  # [slots, LIVE, 3]
-    turns: F64  # [slots, LIVE, 3]
-    mean: F64  # [slots, 32] of the client's queries, exponentially weighted
+    mean: F32  # [slots, 32] of the client's sketches, exponentially weighted
+    values: F32  # [slots, 32] the same of the features that are followed by themselves
+    made: F64  # [slots, 3]
     share: F32  # [slots]
-    degree: F32  # [slots] running mean of ln(distance / q95)
+    inputs: I64  # [slots]
 
 
 class Out(NamedTuple):
     """Columns [n] of the signals."""
 
-    far: F32
+    made: F32
     share: F32
-    degree: F32
+    inputs: F32
+
+
+class Moves(NamedTuple):
+    """Columns [n] of the view that the kernel reads."""
+
+    slot: I64
+    fresh: U8
+    joined: F32
+    sketch: I16
+    reference: I32
+    input: F32  # all vectors, one after the other
+    offsets: I64
 
 
 class Novelty:
     """See the module."""
 
     name = "novelty"
-    version = 1
+    version = 2
     need = Need(InputLevel.SKETCH, OutputLevel.NONE)
     signals = (
-        Signal(
-            "novelty.far", "log10 e-value", -200, 200, "fresh queries unlike benign ones, beyond a shift of the mean"
-        ),
-        Signal("novelty.share", "share", 0, 1, "running share of fresh queries unlike benign ones"),
-        Signal(
-            "novelty.degree", "ln", -20, 20, "running mean of the distance to benign queries over their 95 % quantile"
-        ),
+        Signal("novelty.made", "log10 e-value", -200, 200, "more than an eighth of the distinct queries were made up"),
+        Signal("novelty.share", "share", 0, 1, "running share of distinct queries that were made up"),
+        Signal("novelty.inputs", "queries", 0, 1e12, "distinct queries that were made up, so far"),
     )
 
     def state(self, capacity: int) -> NoveltyState:
@@ -72,86 +81,95 @@ class Novelty:
         return NoveltyState(
             clock=np.zeros(capacity, np.int64),
             seen=np.zeros(capacity, np.int64),
-            began=np.zeros((capacity, LIVE), np.int32),
-            fars=np.zeros((capacity, LIVE, len(BETS))),
-            turns=np.zeros((capacity, LIVE, len(TURN_BETS))),
-            mean=np.zeros((capacity, DIMENSIONS)),
+            mean=np.zeros((capacity, DIMENSIONS), np.float32),
+            values=np.zeros((capacity, DIMENSIONS), np.float32),
+            made=np.zeros((capacity, len(BETS))),
             share=np.zeros(capacity, np.float32),
-            degree=np.zeros(capacity, np.float32),
+            inputs=np.zeros(capacity, np.int64),
         )
 
     def observe(self, view: View, state: NoveltyState) -> Mapping[str, F32]:
-        """Bet on every fresh query in order."""
+        """Bet on every distinct query in order."""
         out = Out(*np.full((len(Out._fields), len(view.slot)), np.nan, np.float32))
-        _observe(view.slot, view.fresh, view.joined, view.cosine, view.sketch, view.reference, view.scales, state, out)
+        batch = view.batch
+        moves = Moves(view.slot, view.fresh, view.joined, view.sketch, view.reference, batch.input.values,
+                      batch.input.offsets)  # fmt: skip
+        _observe(moves, view.scales, state, out)
         return {f"novelty.{name}": getattr(out, name) for name in Out._fields}
 
 
 @kernel
-def _observe(
-    slot: I64,
-    fresh: U8,
-    joined: F32,
-    cosine: F32,
-    sketch: I16,
-    reference: I32,
-    scales: References,
-    state: NoveltyState,
-    out: Out,
-) -> None:
-    squared = np.empty(scales.rows.shape[2], np.float32)
-    x = np.empty(DIMENSIONS, np.float32)
-    for i in range(len(slot)):
-        c, m = slot[i], reference[i]
-        if not fresh[i] or scales.row_count[m] == 0:
+def _observe(moves: Moves, scales: References, state: NoveltyState, out: Out) -> None:
+    room = np.empty((4, DIMENSIONS), np.float32)
+    x, values, shifted, z = room[0], room[1], room[2], room[3]
+    for i in range(len(moves.slot)):
+        c, m = moves.slot[i], moves.reference[i]
+        if not moves.fresh[i] or not np.isfinite(scales.unusual[m] + scales.dependence[m]):
             continue
-        weight = max(MEMORY, 1.0 / (state.seen[c] + 1))
-        for k in range(DIMENSIONS):
-            x[k] = np.float32(sketch[i, k])
-            state.mean[c, k] += weight * (x[k] - state.mean[c, k])
+        _read(i, m, moves, scales, x, values)
         state.seen[c] += 1
-        nearest = _nearest(scales.rows[m], scales.row_count[m], x, squared)
-        far = nearest > scales.q95[m]
-        own = joined[i] * scales.r0[m]
-        if far and _take_shift(c, m, x, scales, state):
-            shifted = _nearest(scales.rows[m], scales.row_count[m], x, squared)
-            far = shifted > scales.q95[m]
-            nearest = min(nearest, shifted)
-        state.share[c] += SHARE * (far - state.share[c])
+        weight = np.float32(max(MEMORY, 1.0 / state.seen[c]))
+        for k in range(DIMENSIONS):
+            state.mean[c, k] += weight * (x[k] - state.mean[c, k])
+            state.values[c, k] += weight * (values[k] - state.values[c, k])
+        if moves.joined[i] < OWN:
+            continue
+        for k in range(DIMENSIONS):
+            shifted[k] = values[k] - (state.values[c, k] - scales.value_mean[m, k])
+        unusual = min(_surprise(m, values, scales), _surprise(m, shifted, scales)) > scales.unusual[m]
+        made = unusual and _dependence(m, x, state.mean[c], scales, z) > scales.dependence[m]
+        state.inputs[c] += made
+        state.share[c] += SHARE * (made - state.share[c])
+        out.made[i] = bernoulli(state.made[c], state.clock[c], made, MADE, BETS)
         out.share[i] = state.share[c]
-        weight = max(SHARE, 1.0 / state.seen[c])
-        state.degree[c] += weight * (np.log(max(nearest, 1.0) / scales.q95[m]) - state.degree[c])
-        out.degree[i] = state.degree[c]
-        if np.isnan(own) or own >= min(0.9 * nearest, OWN * scales.r0[m]):
-            open_start(state.fars[c], state.turns[c], state.began[c], state.clock[c], len(BETS))
-            multiply(state.fars[c], state.began[c], far, 0.3, BETS)
-            if not np.isnan(cosine[i]):
-                multiply(state.turns[c], state.began[c], cosine[i] < -0.2, 0.5, TURN_BETS)
-            out.far[i] = pair_evidence(state.fars[c], state.turns[c], state.began[c], state.clock[c], len(BETS))
-            state.clock[c] += 1
+        out.inputs[i] = state.inputs[c]
+        state.clock[c] += 1
 
 
 @kernel
-def _take_shift(c: int, m: int, x: F32, scales: References, state: NoveltyState) -> bool:
-    """Take the client's mean shift away from a query; false where it is too large for a tenant of its own."""
+def _read(i: int, m: int, moves: Moves, scales: References, x: F32, values: F32) -> None:
+    """Write the sketch of row i, and the values of the features that its model follows by themselves."""
+    start = moves.offsets[i]
+    for k in range(DIMENSIONS):
+        x[k] = np.float32(moves.sketch[i, k])
+        j = scales.feature[m, k]
+        values[k] = x[k]
+        if j >= 0:
+            value = (moves.input[start + j] - scales.feature_center[m, k]) * scales.feature_scale[m, k]
+            values[k] = np.rint(min(max(value, np.float32(-CLIP)), np.float32(CLIP)))
+
+
+@kernel
+def _surprise(m: int, values: F32, scales: References) -> float:
+    """Return the mean of ln(uniform / benign) over the features."""
     total = 0.0
     for k in range(DIMENSIONS):
-        shift = state.mean[c, k] - scales.mean[m, k]
-        total += shift * shift
-        x[k] -= np.float32(shift)
-    return bool(total <= (SHIFT * scales.radius[m]) ** 2)
+        place = (values[k] - scales.bin_low[m, k]) * scales.bin_scale[m, k]
+        if place < 0.0:
+            b = 0
+        elif place > BINS:
+            b = BINS + 1
+        else:
+            b = min(int(place), BINS - 1) + 1
+        total += scales.surprise[m, k, b]
+    return total
 
 
 @kernel
-def _nearest(rows: I16, count: int, x: F32, squared: F32) -> float:
-    squared[:] = 0.0
+def _dependence(m: int, x: F32, mean: F32, scales: References, z: F32) -> float:
+    """Return z'Pz / z'z of a query seen from its client's own mean, z in clipped standard deviations."""
+    least, own, whole = 0.0, 0.0, 0.0
     for k in range(DIMENSIONS):
-        here = x[k]
-        row = rows[k]
-        for w in range(len(squared)):
-            gap = np.float32(row[w]) - here
-            squared[w] += gap * gap
-    return float(np.sqrt(np.int32(least(squared.view(np.int32), count, 1, count)).view(np.float32)))
+        value = (x[k] - mean[k]) * scales.inverse_sd[m, k]
+        z[k] = min(max(value, np.float32(-ROBUST)), np.float32(ROBUST))
+        least += LEAST_ENERGY * (scales.inverse_sd[m, k] > 0.0)
+        own += z[k] * z[k]
+    for k in range(DIMENSIONS):
+        row = np.float32(0.0)
+        for j in range(DIMENSIONS):
+            row += scales.precision[m, k, j] * z[j]
+        whole += z[k] * row
+    return float(whole / max(own, least))
 
 
 DETECTOR = Novelty()

@@ -135,6 +135,8 @@ DAMAGES: list[tuple[Damage, str]] = [
     (number("0.row_count", -1), "row_count of credit is out of range"),
     (number("0.r0", 0), "r0 of credit is out of range"),
     (number("0.near_rate", 2), "near_rate of credit is out of range"),
+    (number("0.feature", 6), "feature of credit is out of range"),
+    (number("0.unusual", np.nan), "not finite"),
     (number("0.trained", 2), "trained of credit is out of range"),
     (number("0.classes", 1), "classes of credit is out of range"),
     (header(lambda told: told.update(format="other/9")), "format 'other/9'"),

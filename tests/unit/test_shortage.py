@@ -68,7 +68,7 @@ def test_a_tests_blindness_is_that_of_its_detector() -> None:
     whole, digest, nothing = (set(starved_tests(discover(), events, i)) for i in range(3))
     assert whole == set()
     assert {test for test in digest if test.startswith("probing.")} == set()
-    assert {"novelty.far", "steering.cloud"} & nothing <= digest < nothing
+    assert {"novelty.made", "steering.cloud"} & nothing <= digest < nothing
     assert "probing.threads" in nothing
     assert "volume.burst" not in nothing
 
@@ -124,7 +124,7 @@ def test_an_alert_on_digests_alone_says_that_geometry_was_blind() -> None:
     alerts = [alert for alert in line.process(events) + line.close() if alert.rule.family != "volume"]
     assert alerts
     for alert in alerts:
-        assert {"steering.cloud", "novelty.far"} & set(alert.starved)
+        assert {"steering.cloud", "novelty.made"} & set(alert.starved)
         assert not {"probing.runs", "volume.burst"} & set(alert.starved)
 
 

@@ -51,9 +51,23 @@ def _onboarding(rng: Generator, at: Setting) -> Trace:
     return trace(np.concatenate([first, later]), at.source.draw(rng, at.queries).x)
 
 
+def _contract_test(rng: Generator, at: Setting) -> Trace:
+    """A pipeline's tests at every release: a dozen or two made-up inputs, some of which must be refused."""
+    data = at.victim.data
+    cases = data.on_grid(data.low + (data.high - data.low) * rng.random((int(rng.integers(8, 25)), data.width)))
+    refused = rng.random(len(cases)) < rng.uniform(0.2, 0.5)
+    runs = np.arange(at.queries) // len(cases)
+    starts = np.sort(rng.uniform(at.begin, at.end, runs.max(initial=0) + 1))
+    case = np.arange(at.queries) % len(cases)
+    times = starts[runs] + 0.05 * case
+    order = np.argsort(times, kind="stable")
+    return trace(times[order], cases[case[order]], np.where(refused[case[order]], 422, 200).astype(np.int16))
+
+
 KINDS = (
     Kind("health_check", _health_check),
     Kind("retries", _retries),
     Kind("load_test", _load_test),
     Kind("onboarding", _onboarding),
+    Kind("contract_test", _contract_test),
 )
