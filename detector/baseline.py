@@ -17,19 +17,19 @@ Limit: a model whose very first traffic is an attack has that attack in its refe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 
 from detector.alerts import rfc3339
-from detector.candidates import ROWS, Flags, Learning, Waiting, bound, first_rows, keep, unseen
-from detector.closeness import POINTS, closeness
-from detector.detectors import References, View
-from detector.events import F32, F64, I16, I32, I64, U8, U64, EventBatch, InputLevel, ModelRef
-from detector.genuine import dependence_of, follow, nothing_known, values_of
+from detector.blocks import BLOCKS, digest
+from detector.candidates import ROWS, Learning, Waiting, bound, first_rows, keep, unseen
+from detector.detectors import View
+from detector.events import F32, I16, I32, U8, EventBatch, InputLevel, ModelRef
+from detector.genuine import follow
 from detector.malformed import malformed
+from detector.reference import describe, put, references
 from detector.sketch import DIMENSIONS, adopt, project, sign_matrix
 from detector.space import Space, space_of
 from detector.training.index import ABSENT, NO_INDEXES, TrainingIndexes, usual_share
@@ -42,7 +42,6 @@ LEAST_ROWS = 8
 HEIR_ROWS, OWN_ROWS = 32, 64  # rows to try another version's reference on, and to do without it
 TRIM = 0.08  # of the rows; the tests of novelty bet against 30 %, so losing honest outsiders does not matter
 TRUSTED = 0.5  # log10 e-value up to which a client's rows may enter the reference
-MINUTE_PRIOR = (np.log1p(10.0), 1.5)  # until clients have been seen: ten queries a minute, two thirds within 2 and 50
 
 
 Offer = Callable[["Baselines", ModelRef], bool]  # adopts an imported reference, where there is one for the model
@@ -79,29 +78,7 @@ class Baselines:
         self.tick = -1
         self.overflow = 0  # events of models beyond the limit
         self.arrived = 0  # events that ever had to wait
-        self.scales = References(
-            r0=np.ones(models),
-            q95=np.ones(models),
-            q50=np.ones(models),
-            q05=np.ones(models),
-            classes=np.full(models, 2, np.int64),
-            probability=np.ones(models, np.uint8),
-            radius=np.ones(models),
-            near_rate=np.zeros(models),
-            rows=np.zeros((models, DIMENSIONS, ROWS), np.int16),
-            owners=np.zeros((models, ROWS), np.uint64),
-            trained=np.zeros((models, ROWS), np.uint8),
-            trained_chance=np.zeros(models),
-            trained_rate=np.zeros(models),
-            row_count=np.zeros(models, np.int64),
-            mean=np.zeros((models, DIMENSIONS)),
-            width=np.zeros(models, np.int64),
-            coordinate_rate=np.zeros(models),
-            minute_mean=np.full(models, MINUTE_PRIOR[0]),
-            minute_sd=np.full(models, MINUTE_PRIOR[1]),
-            closeness=np.zeros((models, POINTS), np.float32),
-            **nothing_known(models),
-        )
+        self.scales = references(models)
 
     # --- the first rows -------------------------------------------------------------------------------------------
 
@@ -243,16 +220,17 @@ class Baselines:
             level, width = Counter(zip(levels.tolist(), widths.tolist(), strict=True)).most_common(1)[0][0]
             rows = rows[(levels == level) & (widths == width)][:ROWS]
             self.spaces[m] = space_of(batch, rows, int(level), int(width))
-            sketch, _ = self.sketch(batch, np.full(len(batch), m, np.int32))
+            sketch, usable = self.sketch(batch, np.full(len(batch), m, np.int32))
             rows = rows[unseen(sketch[rows], sketch[:0])]
             self.scales.trained_chance[m] = self.training.chance(ref)
             trained = self.training.look_up(batch, batch.status < 400).trained > ABSENT
             # a full sketch is a projection: its numbers are no features
             projected = level == InputLevel.SKETCH and width >= DIMENSIONS
             self.scales.width[m] = DIMENSIONS + 1 if projected else width
-            kept = rows[self._describe(m, sketch[rows], batch.client_key[rows], trained[rows], TRIM)]
+            codes = self.blocks(batch, usable)[rows]
+            kept = rows[describe(self.scales, m, sketch[rows], codes, batch.client_key[rows], trained[rows], TRIM)]
             if level == InputLevel.VECTOR:
-                self._set(m, follow(np.stack([batch.input.row(i) for i in kept]), self.spaces[m], self.seed))
+                put(self.scales, m, follow(np.stack([batch.input.row(i) for i in kept]), self.spaces[m], self.seed))
         self._answers(m, batch)
         bad = malformed(batch, np.full(len(batch), self.scales.input_width[m]))
         self.scales.malformed_rate[m] = usual_share(batch.client_key, bad, 0.0)
@@ -264,47 +242,6 @@ class Baselines:
         self.scales.classes[m] = min(max(int(widths.max(initial=0)), labels, 2), 16)
         values = batch.scores.values[batch.scores.offsets[0] : batch.scores.offsets[-1]]
         self.scales.probability[m] = bool((values >= -1e-6).all() and (values <= 1 + 1e-6).all())
-
-    def _describe(self, m: int, rows: I16, owners: U64, trained: Flags, trim: float = 0.0) -> I64:
-        """Compute scales and rates of a model from rows [n, 32] of the clients `owners` [n], `trained` on or not.
-
-        The share `trim` of the rows that are farthest from every other client's are left out first: a client alone with
-        its kind of inputs does not shape what counts as benign. Only the first rows are trimmed: at each epoch it would
-        narrow the reference hour by hour. Returns which rows were kept.
-        """
-        kept = np.arange(len(rows))
-        gaps = _gaps(rows)
-        strangers = np.where(owners[:, None] == owners[None, :], np.inf, gaps).min(axis=1)
-        if np.isfinite(strangers).all():
-            kept = np.flatnonzero(strangers <= np.quantile(strangers, 1.0 - trim))
-            rows, owners, trained = rows[kept], owners[kept], trained[kept]
-            gaps, strangers = gaps[np.ix_(kept, kept)], strangers[kept]
-        else:  # one client alone: its own rows have to do
-            strangers = gaps.min(axis=1)
-        s, n = self.scales, len(rows)
-        s.rows[m, :, :n] = rows.T
-        s.owners[m, :n] = owners
-        s.trained[m, :n] = trained
-        s.trained_rate[m] = usual_share(owners, trained, s.trained_chance[m])
-        s.row_count[m] = n
-        s.mean[m] = rows.mean(axis=0)
-        some = gaps[:64, :64].min(axis=1)
-        s.r0[m] = max(float(np.median(some)), 1.0) if n > 1 else 1.0
-        quantiles = np.quantile(strangers, (0.95, 0.5, 0.05)) if n > 1 else (1.0, 1.0, 1.0)
-        s.q95[m], s.q50[m], s.q05[m] = np.maximum(quantiles, 1.0)
-        s.radius[m] = float(np.median(np.sqrt(((rows - s.mean[m]) ** 2).sum(axis=1))))
-        s.near_rate[m] = float((gaps[:128, :128].min(axis=1) < 0.3 * s.r0[m]).mean())
-        changed = np.count_nonzero(rows[:, None, :] != rows[None, :, :], axis=2)
-        s.coordinate_rate[m] = float((changed == 1).any(axis=1).mean())
-        s.closeness[m] = closeness(gaps, owners)
-        self._set(m, dependence_of(rows)._asdict())
-        if s.feature[m, 0] < 0:
-            self._set(m, values_of(rows, min(int(s.width[m]), DIMENSIONS))._asdict())
-        return kept
-
-    def _set(self, m: int, found: Mapping[str, Any]) -> None:
-        for name, value in found.items():
-            getattr(self.scales, name)[m] = value
 
     # --- sketches -------------------------------------------------------------------------------------------------
 
@@ -326,6 +263,13 @@ class Baselines:
             else:
                 adopt(batch.input.values, batch.input.offsets, rows, out)
         return out, usable
+
+    def blocks(self, batch: EventBatch, usable: U8) -> U8:
+        """Return the blocks [n, 64] of every row that holds all features; the others stay 0."""
+        out = np.zeros((len(batch), BLOCKS), np.uint8)
+        whole = (usable == 1) & (batch.input_level == InputLevel.VECTOR)
+        digest(batch.input.values, batch.input.offsets, np.flatnonzero(whole), self.seed, out)
+        return out
 
     # --- epochs ---------------------------------------------------------------------------------------------------
 
@@ -360,7 +304,8 @@ class Baselines:
         for m in np.unique(view.reference[fits]).tolist():
             rows = np.flatnonzero(fits & (view.reference == m))
             trained = view.trained[rows] > ABSENT
-            keep(self.learning[m], hashes[rows], view.batch.client_key[rows], view.sketch[rows], trained)
+            clients, sketch, blocks = view.batch.client_key[rows], view.sketch[rows], view.blocks[rows]
+            keep(self.learning[m], hashes[rows], clients, sketch, blocks, trained)
 
     def close_epoch(self) -> None:
         """Let the epoch's candidates into the references, a quarter of the rows at most."""
@@ -381,19 +326,11 @@ class Baselines:
                 first = max(0, count + len(new) - ROWS)  # the oldest rows make room
             if m in self.spaces and len(new) >= LEAST_ROWS:
                 rows = np.concatenate([known[first:], learning.rows[new]])
+                blocks = np.concatenate([self.scales.blocks[m, first:count], learning.blocks[new]])
                 owners = np.concatenate([self.scales.owners[m, first:count], learning.clients[new]])
                 trained = np.concatenate([self.scales.trained[m, first:count], learning.trained[new]])
-                self._describe(m, rows, owners, trained)
+                describe(self.scales, m, rows, blocks, owners, trained)
                 self.names[m] = name
             if m in self.heirs:
                 self.names[m] = f"inherited from version {self.heirs[m] or '(none)'}, {name}"
             self.learning[m] = Learning(minutes=learning.minutes)
-
-
-def _gaps(rows: I16) -> F64:
-    """Return the distances between all rows; a row is infinitely far from itself."""
-    x = rows.astype(np.int64)
-    square = (x * x).sum(axis=1)
-    gaps = np.sqrt(np.maximum(square[:, None] + square[None, :] - 2 * (x @ x.T), 0).astype(np.float64))
-    np.fill_diagonal(gaps, np.inf)
-    return np.asarray(gaps, np.float64)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from detector.alerts import digest
 from detector.baseline import Baselines
 from detector.baseline_state import ModelState
+from detector.blocks import BLOCKS, RECENT, TWINS
 from detector.candidates import ROWS
 from detector.detectors import References
 from detector.events import InputLevel
@@ -36,12 +37,14 @@ MOST_BYTES = 256 << 20
 MOST_WIDTH = 1 << 20
 SEAL = "seal"
 LOW = {"row_count": 0, "width": 0, "classes": 2, "r0": 1, "q95": 1, "q50": 1, "q05": 1, "radius": 0, "minute_sd": 0} | {
-    "near_rate": 0, "coordinate_rate": 0, "trained_chance": 0, "trained_rate": 0, "malformed_rate": 0,
+    "near_rate": 0, "trained_chance": 0, "trained_rate": 0, "malformed_rate": 0,
     "input_width": 0, "inverse_sd": 0, "bin_scale": 0, "feature": -1, "closeness": 0,
+    "alike": 0, "recent": 0, "twins": 0, "alike_rate": 0, "twin_rate": 0, "twin_repeat": 0, "same": 0,
 }  # fmt: skip
 HIGH = {"row_count": ROWS, "width": MOST_WIDTH, "classes": 16, "probability": 1, "trained": 1} | {
-    "near_rate": 1, "coordinate_rate": 1, "trained_chance": 1, "trained_rate": 1, "malformed_rate": 1,
+    "near_rate": 1, "trained_chance": 1, "trained_rate": 1, "malformed_rate": 1,
     "input_width": MOST_WIDTH,
+    "alike": BLOCKS, "recent": RECENT, "twins": TWINS, "alike_rate": 1, "twin_rate": 1, "twin_repeat": 1, "same": 1,
 }  # fmt: skip
 MAY_BE_INFINITE = ("dependence", "unusual")  # no test
 DAMAGED = (zipfile.BadZipFile, zlib.error, msgspec.MsgspecError, LookupError, ValueError, TypeError, EOFError)
@@ -204,6 +207,7 @@ def _model(arrays: Arrays, k: int, described: Described) -> ModelState:
         hashes=[],
         clients=[],
         rows=b"",
+        blocks=b"",
         quantiles=described.quantiles,
         trained=b"",
         heir=None,

@@ -11,6 +11,7 @@ import numpy as np
 from river import stats
 
 from detector.baseline import Baselines, Offer
+from detector.blocks import BLOCKS
 from detector.candidates import Learning
 from detector.detectors import References
 from detector.events import U8, EventBatch, ModelRef, Ragged
@@ -35,6 +36,7 @@ class ModelState(msgspec.Struct):
     quantiles: dict[str, tuple[float, float, float]]
     trained: bytes
     heir: str | None  # the version whose reference serves still
+    blocks: bytes
 
 
 class BaselineState(msgspec.Struct):
@@ -128,6 +130,7 @@ def _model(baselines: Baselines, ref: ModelRef, m: int) -> ModelState:
         quantiles=baselines.quantiles.get(m, {}),
         trained=learning.trained.tobytes(),
         heir=baselines.heirs.get(m),
+        blocks=learning.blocks.tobytes(),
     )
 
 
@@ -148,8 +151,10 @@ def _adopt(baselines: Baselines, ref: ModelRef, model: ModelState) -> None:
     minutes.mean = stats.Mean._from_state(model.minutes[0], model.minutes[1])
     minutes._S = model.minutes[2]
     rows = np.frombuffer(model.rows, np.int16).reshape(-1, DIMENSIONS)
+    blocks = np.frombuffer(model.blocks, np.uint8).reshape(-1, BLOCKS)
     hashes, clients = np.array(model.hashes, np.uint64), np.array(model.clients, np.uint64)
-    baselines.learning[m] = Learning(hashes, clients, rows, np.frombuffer(model.trained, np.uint8), minutes)
+    trained = np.frombuffer(model.trained, np.uint8)
+    baselines.learning[m] = Learning(hashes, clients, rows, blocks, trained, minutes)
 
 
 def _plain(batch: EventBatch) -> Plain:

@@ -268,7 +268,7 @@ class Campaigns:
             return []
         group, batch = out.group[rows], view.batch.take(rows)
         pooled, signals = self.tracks.measure(
-            batch, group, view.reference[rows], view.scales, view.sketch[rows], view.usable[rows]
+            batch, group, view.reference[rows], view.scales, view.sketch[rows], view.blocks[rows], view.usable[rows]
         )
         signals |= {"campaign.links": out.links[rows], "campaign.clients": out.clients[rows]}
         for k, family in enumerate(FAMILIES):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from river import stats
 
+from detector.blocks import BLOCKS
 from detector.events import I16, I64, U8, U64, EventBatch, InputLevel
 from detector.sketch import DIMENSIONS
 
@@ -58,6 +59,7 @@ class Learning:
     hashes: U64 = field(default_factory=lambda: np.empty(0, np.uint64))
     clients: U64 = field(default_factory=lambda: np.empty(0, np.uint64))
     rows: I16 = field(default_factory=lambda: np.empty((0, DIMENSIONS), np.int16))
+    blocks: U8 = field(default_factory=lambda: np.empty((0, BLOCKS), np.uint8))
     trained: U8 = field(default_factory=lambda: np.empty(0, np.uint8))
     minutes: stats.Var = field(default_factory=stats.Var)  # of ln(1 + queries) over active minutes; holds its mean too
 
@@ -67,7 +69,7 @@ def bound(learning: Learning) -> int:
     return int(learning.hashes[-1]) if len(learning.hashes) >= ROWS else (1 << 64) - 1
 
 
-def keep(learning: Learning, hashes: U64, clients: U64, rows: I16, trained: Flags) -> None:
+def keep(learning: Learning, hashes: U64, clients: U64, rows: I16, blocks: U8, trained: Flags) -> None:
     """Keep the ROWS smallest hashes, at most PER_CLIENT of one client; of equal ones those that came first.
 
     Whoever is passed over once would be passed over again: cutting the stream elsewhere changes nothing.
@@ -82,6 +84,7 @@ def keep(learning: Learning, hashes: U64, clients: U64, rows: I16, trained: Flag
     kept = np.flatnonzero(rank < PER_CLIENT)[:ROWS]
     learning.hashes, learning.clients = hashes[order[kept]], clients[kept]
     learning.rows = np.concatenate([learning.rows, rows])[order[kept]]
+    learning.blocks = np.concatenate([learning.blocks, blocks])[order[kept]]
     learning.trained = np.concatenate([learning.trained, trained]).astype(np.uint8)[order[kept]]
 
 

@@ -85,6 +85,23 @@ def bernoulli(wealth: F64, event: int, hit: bool, p0: float, bets: F64) -> float
 
 
 @kernel
+def bernoulli_above(wealth: F64, event: int, hit: bool, p0: float, shares: F64) -> float:
+    """Bet with q = p0 + (1 − p0)·share, for a p0 that follows the model's reference; see `bernoulli`."""
+    start = spend(event) / len(shares)
+    total = 0.0
+    for j in range(len(shares)):
+        wealth[j] = min((wealth[j] + start) * stake(hit, p0, p0 + (1.0 - p0) * shares[j]), CAP)
+        total += wealth[j]
+    return float(np.log10(total + unspent(event)))
+
+
+@kernel
+def standing(wealth: F64, events: int) -> float:
+    """Return log10 E of bets [k] after that many events, without another bet."""
+    return float(np.log10(wealth.sum() + unspent(events - 1)))
+
+
+@kernel
 def stake(hit: bool, p0: float, q: float) -> float:
     """Return the e-value of one Bernoulli event: the likelihood ratio of q against p0."""
     return q / p0 if hit else (1.0 - q) / (1.0 - p0)

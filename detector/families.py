@@ -52,8 +52,8 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "attribute_inference",
         "one record is tried with every value of an unknown feature",
-        (("probing.sweep", 1),),
-        (Progress("reach.swept", 1, 200, log=True),),
+        (("differences.sweep", 1),),
+        (Progress("differences.swept", 1, 200, log=True),),
     ),
     Family(
         "membership_inference",
@@ -80,14 +80,15 @@ FAMILIES: tuple[Family, ...] = (
             ("steering.parent", 1),
             ("recency.nearest", 1),
             ("probing.bisection", 1),
-            ("probing.coordinates", 1),
+            ("choices.kept", 1),
+            ("choices.mirrored", 1),
         ),
         (Progress("reach.bracket", 2, 0.02, log=True),),
     ),
     Family(
         "explainer",
-        "an input is varied one feature at a time, as LIME, SHAP and occlusion do",
-        (("probing.coordinates", 1), ("probing.sweep", 1)),
+        "parts of an input are varied one after the other, as SHAP and occlusion do",
+        (("differences.coordinates", 1), ("choices.around", 1)),
         (Progress("trajectory.queries", 1, 1_000, log=True),),
     ),
     Family(

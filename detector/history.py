@@ -63,8 +63,6 @@ class Geometry(NamedTuple):
     tight_joined: U8
     record: I32
     run: I32
-    coordinate: I32
-    partners: I32
 
 
 def history_state(capacity: int) -> HistoryState:
@@ -117,8 +115,6 @@ def observe(
         tight_joined=np.zeros(n, np.uint8),
         record=np.zeros(n, np.int32),
         run=np.zeros(n, np.int32),
-        coordinate=np.full(n, -1, np.int32),
-        partners=np.zeros(n, np.int32),
     )
     _observe(
         sketch,
@@ -127,7 +123,6 @@ def observe(
         slot,
         scales.r0[reference],
         scales.q05[reference] / scales.r0[reference],
-        (scales.width[reference] <= DIMENSIONS).astype(np.uint8),
         state,
         geometry,
     )
@@ -136,7 +131,7 @@ def observe(
 
 @kernel
 def _observe(
-    sketch: I16, digest: U64, time_us: I64, slot: I64, r0: F64, close: F64, raw: U8, state: HistoryState, out: Geometry
+    sketch: I16, digest: U64, time_us: I64, slot: I64, r0: F64, close: F64, state: HistoryState, out: Geometry
 ) -> None:
     squared, gap = np.empty(WINDOW, np.float32), np.empty(DIMENSIONS, np.float32)
     for i in range(len(slot)):
@@ -156,8 +151,6 @@ def _observe(
             continue
         out.fresh[i] = 1
         _measure(i, c, sketch[i], r0[i], close[i], state, squared, gap, out)
-        if raw[i]:
-            _coordinate(i, state.ring[c], sketch[i], state.fresh[c], out)
         out.number[i] = state.fresh[c] + 1
         out.founder[i] = state.wide[c, state.fresh[c] % WINDOW]
         out.record[i] = state.tight[c, state.fresh[c] % TIGHT]
@@ -262,28 +255,6 @@ def _newest_with(ordered: I32, fresh: int, value: int, first: int = 1) -> int:
         if ordered[(fresh - age) % WINDOW] == value:
             return (fresh - age) % WINDOW
     return 0
-
-
-@kernel
-def _coordinate(i: int, ring: I16, x: I16, fresh: int, out: Geometry) -> None:
-    """Find the feature in which alone the query differs from one of the last 64 (the newest such one decides)."""
-    for age in range(1, min(fresh, NEAR) + 1):
-        k = _only_difference(ring, x, (fresh - age) % WINDOW)
-        if k >= 0 and out.coordinate[i] in (-1, k):
-            out.coordinate[i] = k
-            out.partners[i] += 1
-
-
-@kernel
-def _only_difference(ring: I16, x: I16, w: int) -> int:
-    """Return the one feature that differs, −1 where none or several do."""
-    only = -1
-    for k in range(DIMENSIONS):
-        if ring[k, w] != x[k]:
-            if only >= 0:
-                return -1
-            only = k
-    return only
 
 
 @kernel

@@ -118,7 +118,8 @@ class Pipeline:
     def _detect(self, batch: EventBatch, slot: Any, reference: Any, sketch: Any, usable: Any) -> list[Alert]:
         """Measure, bet, combine, match and triage one chunk."""
         self.labels.learn(batch)
-        view, signals = self.tracks.measure(batch, slot, reference, self.baselines.scales, sketch, usable)
+        codes = self.baselines.blocks(batch, usable)
+        view, signals = self.tracks.measure(batch, slot, reference, self.baselines.scales, sketch, codes, usable)
         self.detail.count(batch, self.training.unreadable(batch))
         followed = self.profile.stack(signals, len(batch))
         evidence = followed[: len(families.FAMILIES)]

@@ -175,6 +175,24 @@ def coordinates(rng: Generator, model: Model, n: int) -> list[F32]:
     return list(rows.astype(np.float32))
 
 
+def search(rng: Generator, model: Model, n: int) -> list[F32]:
+    """One feature at a time, up and down; what lowers the score of the record's class stays."""
+    made: list[F32] = []
+    while len(made) < n:
+        best = rng.normal(size=model.width)
+        made.append(best.astype(np.float32))
+        label = int(model.scores(made[0]).argmax())
+        for j in rng.permutation(model.width).tolist():
+            for sign in (0.5, -0.5):
+                trial = best.copy()
+                trial[j] += sign
+                made.append(trial.astype(np.float32))
+                if model.scores(made[-1])[label] < model.scores(best.astype(np.float32))[label]:
+                    best = trial
+                    break
+    return made[:n]
+
+
 def novel(rng: Generator, model: Model, n: int) -> list[F32]:
     """Inputs far outside of what the model sees."""
     return list((rng.normal(size=(n, model.width)) * 6).astype(np.float32))
@@ -186,7 +204,7 @@ def coarse(rng: Generator, model: Model, n: int) -> list[F32]:
 
 
 HABITS: tuple[Habit, ...] = (
-    ordinary, climb, slider, noise_copies, retries, constant, bisection, sweep, coordinates, novel, coarse,
+    ordinary, climb, slider, noise_copies, retries, constant, bisection, sweep, coordinates, search, novel, coarse,
 )  # fmt: skip
 HARMLESS: tuple[Habit, ...] = (ordinary, slider, constant)
 

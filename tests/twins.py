@@ -63,7 +63,7 @@ class Past:
     digests: list[int] = field(default_factory=list)  # of all events that have one
 
 
-def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: float, q05: float, raw: bool) -> Row:
+def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: float, q05: float) -> Row:
     """Measure one event against the client's past, then add it to the past. NaN = nothing to say."""
     past.queries += 1
     past.since_us = past.since_us if past.queries > 1 else time_us
@@ -73,7 +73,6 @@ def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: fl
         "path",
         "tight_joined",
         "run",
-        "partners",
         "number",
         "founder",
         "record",
@@ -82,7 +81,7 @@ def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: fl
         "span",
     )
     row |= dict.fromkeys(counts, 0)
-    row |= {"coordinate": -1, "queries": past.queries, "since_us": past.since_us}
+    row |= {"queries": past.queries, "since_us": past.since_us}
     if digest:
         past.digests.append(digest)
         row["run"] = _run_length(past.digests)
@@ -93,8 +92,6 @@ def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: fl
     new = Asked(x.astype(np.float32), digest, *[len(past.fresh)] * 3)
     if window:
         _measure(row, new, window, r0, q05)
-    if raw:
-        _coordinate(row, new, window[-NEAR:])
     row |= {"founder": new.wide + 1, "record": new.tight + 1}
     past.fresh.append(new)
     return row
@@ -130,14 +127,6 @@ def _measure(row: Row, new: Asked, window: list[Asked], r0: float, q05: float) -
         members = [q for q in window[-TIGHT:] if q.tight == new.tight]
         row["tight_joined"] = 1
         row["tight"] = _cosine(members[-2].x, members[-1].x, new.x) if len(members) > 1 else math.nan
-
-
-def _coordinate(row: Row, new: Asked, window: list[Asked]) -> None:
-    alone = [np.flatnonzero(q.x != new.x).tolist() for q in window[::-1]]
-    features = [differing[0] for differing in alone if len(differing) == 1]
-    if features:
-        row["coordinate"] = features[0]
-        row["partners"] = features.count(features[0])
 
 
 def _run_length(digests: Sequence[int]) -> int:

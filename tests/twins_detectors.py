@@ -13,9 +13,10 @@ import numpy as np
 
 from detector import answers
 from detector.detectors import View, probing, recency, steering, training, volume
-from detector.events import F32, EventBatch
+from detector.events import EventBatch
 from detector.evidence import SWITCH
 from tests.twins import Mixture, Pair, power, stakes
+from tests.twins_differences import ChoicesTwin, DifferencesTwin
 from tests.twins_novelty import MalformedTwin, NoveltyTwin
 from tests.twins_reach import ReachTwin
 
@@ -208,18 +209,16 @@ def splitmix(key: int, count: int, salt: int) -> float:
 
 
 class ProbingTwin:
-    """Threads, runs, bisection, one feature at a time, sweeps."""
+    """Threads, runs, bisection."""
 
     def __init__(self) -> None:
         self.clock = 0
         self.pair = Pair(len(probing.SHARES), len(probing.TURN_BETS))
-        self.halves, self.runs, self.ones, self.sweeps = Mixture(), Mixture(), Mixture(), Mixture()
+        self.halves, self.runs = Mixture(), Mixture()
         self.last_step = np.float32(0)
         self.halved = False
         self.last_run: tuple[int, int] | None = None  # length and digest
         self.repeated: list[int] = []
-        self.feature = -1
-        self.base: F32 | None = None
 
     def observe(self, view: View, i: int) -> Signals:
         out: Signals = {}
@@ -240,8 +239,6 @@ class ProbingTwin:
             out["probing.bisection"] = self.halves.bet(stakes(half and self.halved, 0.03, probing.HALF_BETS))
             self.halved = half
         self.last_step = view.step[i]
-        if 0 < view.scales.width[m] <= 32:
-            out |= self._features(view, i)
         self.clock += 1
         return out
 
@@ -254,24 +251,6 @@ class ProbingTwin:
                 self.repeated.append(record)
             out["probing.runs"] = self.runs.bet(stakes(hit, 0.2, probing.RUN_BETS))
         self.last_run = (length, digest)
-        return out
-
-    def _features(self, view: View, i: int) -> Signals:
-        m, feature = view.reference[i], int(view.coordinate[i])
-        rate, width = view.scales.coordinate_rate[m], int(view.scales.width[m])
-        row = view.sketch[i, :width].astype(np.float32)
-        out: Signals = {}
-        if rate < 0.02:
-            hit = feature >= 0 and feature != self.feature
-            out["probing.coordinates"] = self.ones.bet(stakes(hit, 0.15, probing.ONE_BETS))
-        p0 = _between(0.06, 3 * rate)
-        swept = feature >= 0 and view.partners[i] == 1 and feature == self.feature and self.base is not None
-        if swept and self.base is not None:
-            others = np.arange(width) != feature
-            swept = bool((row != self.base)[others].sum() >= max(2, 0.3 * width))
-        out["probing.sweep"] = self.sweeps.bet(stakes(swept, p0, p0 + (1 - p0) * probing.SHARES))
-        if feature >= 0:
-            self.feature, self.base = feature, row
         return out
 
 
@@ -431,4 +410,6 @@ TWINS: dict[str, type[Twin]] = {
     "volume": VolumeTwin,
     "trajectory": TrajectoryTwin,
     "reach": ReachTwin,
+    "differences": DifferencesTwin,
+    "choices": ChoicesTwin,
 }

@@ -15,8 +15,6 @@ class ReachTwin:
     def __init__(self) -> None:
         self.joined: Counter[int] = Counter()  # near copies of each record, none asked long after it
         self.long_runs: list[int] = []  # inputs
-        self.features: list[int] = []  # changed alone, in order
-        self.swept = 0
         self.equations = 0.0
         self.last: tuple[int, int] | None = None  # thread and answer of the newest fresh query
         self.flips: list[float] = []  # lengths of steps that changed the answer
@@ -33,18 +31,14 @@ class ReachTwin:
         unknowns = (view.scales.width[m] + 1) * (view.scales.classes[m] - 1)
         return {
             "reach.records": probed + len(self.long_runs),
-            "reach.swept": self.swept,
             "reach.copy": self.equations / unknowns,
             "reach.bracket": min(self.flips, default=math.nan),
         }
 
     def _fresh(self, view: View, i: int) -> None:
-        record, number, feature = int(view.record[i]), int(view.number[i]), int(view.coordinate[i])
+        record, number = int(view.record[i]), int(view.number[i])
         if 0 < number - record < TIGHT:
             self.joined[record] += 1
-        if feature >= 0:
-            self.swept += view.partners[i] == 1 and self.features[-1:] == [feature]
-            self.features.append(feature)
         classes = int(view.scales.classes[view.reference[i]])
         worth = {0: 0.0, 1: math.log2(classes) / 10, 2: 1.0, 3: classes - 1}
         if math.isnan(view.joined[i]) or view.joined[i] >= reach.NEAR:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from detector import answers, history
+from detector import answers, blocks, history
 from detector.baseline import Baselines
 from detector.detectors import View
-from detector.events import EventBatch, ModelRef
+from detector.events import EventBatch, InputLevel, ModelRef
 from detector.training.index import Hits
 from tests import streams
 
@@ -24,15 +24,16 @@ class Memory:
     """What the core remembers of clients between two views, as the pipeline would keep it."""
 
     history: Any
+    blocks: Any
     answers: Any
 
     @classmethod
     def of(cls, capacity: int) -> Memory:
-        return cls(history.history_state(capacity), answers.answer_state(capacity))
+        return cls(history.history_state(capacity), blocks.block_state(capacity), answers.answer_state(capacity))
 
     def clear(self, slot: int) -> None:
         """Make a slot that of a new client."""
-        for state in (self.history, self.answers):
+        for state in (self.history, self.blocks, self.answers):
             for array in state:
                 array[slot] = 0
 
@@ -68,10 +69,13 @@ class Lens:
         moves = history.observe(
             sketch, usable, events.input_digest, events.time_us, slot, reference, scales, memory.history
         )
+        codes, whole = self.baselines.blocks(events, usable), usable & (events.input_level == InputLevel.VECTOR)
+        changes = blocks.observe(codes, whole & moves.fresh, slot, scales.recent[reference], memory.blocks)
         answered = answers.observe(events, slot, reference, scales, memory.answers)
         return View(
-            batch=events, slot=slot, reference=reference, scales=scales, sketch=sketch,
-            **moves._asdict(), **answered._asdict(), **_known(events, moves.fresh, reference)._asdict(),
+            batch=events, slot=slot, reference=reference, scales=scales, sketch=sketch, blocks=codes, whole=whole,
+            **moves._asdict(), **changes._asdict(), **answered._asdict(),
+            **_known(events, moves.fresh, reference)._asdict(),
         )  # fmt: skip
 
 

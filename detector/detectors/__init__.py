@@ -53,6 +53,11 @@ class View(NamedTuple):
     reference: I32  # [n] row of the model in `scales`
     scales: References
     sketch: I16  # [n, 32] whole numbers; only rows with `usable` mean something
+    blocks: U8  # [n, 64] what tells which features changed (blocks.py); 0 where not all features are known
+    whole: U8  # [n] 1 where usable and all features are known
+    apart: U8  # [n] blocks in which it differs from the most alike of the recent whole inputs; 0 where there is none
+    apart_age: I32  # [n] how many fresh whole inputs ago that one came, from 1; 0 where there is none
+    changed: U64  # [n] those blocks, as bits
     answer: I16  # [n, 16] the answer as a number for each class followed (answers.py)
     places: I64  # [n, 16] the label of each, −1 = none
     replaced: I8  # [n] the place that changed hands with this event, −1 = none
@@ -74,10 +79,6 @@ class View(NamedTuple):
     tight_joined: U8  # [n] 1 where a tight thread was joined
     record: I32  # [n] number of the first query of its tight thread; its own where it begins one, 0 where not fresh
     run: I32  # [n] how often this very input came back to back, this one included; 0 without a digest
-    coordinate: (
-        I32  # [n] the feature in which alone it differs from one of the last 64; −1 where none or over 32 features
-    )
-    partners: I32  # [n] how many of the last 64 differ from it in that feature alone
     trained: U64  # [n] training index: 0 = not looked up, 1 = not in it, else the record's digest; fresh queries only
     canary: I32  # [n] number of the canary that it is, 0 = none, −1 = not looked up or no canaries
 
@@ -101,7 +102,6 @@ class References(NamedTuple):
     row_count: I64  # [m]
     mean: F64  # [m, 32] mean of the benign rows
     width: I64  # [m] features of the input, 0 where unknown
-    coordinate_rate: F64  # [m] share of benign rows that differ from another in exactly one coordinate
     inverse_sd: F32  # [m, 32] for each number of the sketch; 0 where it never varied (these and on: genuine.py)
     precision: F32  # [m, 32, 32] inverse of the correlation matrix of the benign rows, shrunk
     dependence: F64  # [m] z'Pz / z'z above which the features do not depend on each other as benign ones do
@@ -115,6 +115,14 @@ class References(NamedTuple):
     unusual: F64  # [m] surprise above which the values of an input are unusual; infinite where that cannot be told
     input_width: I64  # [m] features of a vector, 0 where the model does not take vectors or it is unknown
     malformed_rate: F64  # [m] share of malformed calls that three quarters of the model's clients do not exceed
+    blocks: U8  # [m, 256, 64] the blocks of the benign rows
+    alike: I64  # [m] and on: how coarse the data are, see `blocks.Coarseness`
+    recent: I64
+    alike_rate: F64
+    twins: I64
+    twin_rate: F64
+    twin_repeat: F64
+    same: F64  # [m, 64] how often two benign rows are alike in a block
     minute_mean: F64  # [m] mean of ln(1 + queries) over the active minutes of the model's clients
     minute_sd: F64  # [m] its standard deviation
     closeness: F32  # [m, 256] quantiles of how near benign clients come to each other (closeness.py); 0 = unknown

@@ -4,13 +4,10 @@ threads      Tight clouds of near copies around records (noise, augmentation, bo
              thread more often than benign ones do, and jump back and forth in it.
 runs         One input at least five times back to back, record after record: repeats against noisy answers.
 bisection    Collinear steps of half the length, at least twice in a row: the search for a decision boundary.
-coordinates  One feature changed at a time, another one each time (SimBA, ZOO, finite differences).
-sweep        The same feature changed on record after record: attribute inference (Fredrikson 2014).
 
 Null of each: such events are no more frequent than its p0, which follows the model's own benign rate.
-Cannot see: one query a record; one-feature changes of inputs over 32 features (a sketch mixes them).
-Fooled by: near-identical records sent densely (threads); noise on inputs, fairness audits (sweep); notebooks and
-SHAP (coordinates); sliders that snap (bisection, runs).
+Cannot see: one query a record. Fooled by: near-identical records sent densely (threads); sliders that snap (bisection,
+runs).
 """
 
 from __future__ import annotations
@@ -21,16 +18,14 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.detectors import Need, Signal, View
-from detector.events import F32, F64, I16, I32, I64, U8, U64, InputLevel, OutputLevel
+from detector.events import F32, F64, I32, I64, U8, U64, InputLevel, OutputLevel
 from detector.evidence import LIVE, above, bernoulli, multiply, open_start, pair_evidence
 from detector.kernel import kernel
-from detector.sketch import DIMENSIONS
 
 SHARES = np.array([0.15, 0.4, 0.8])
 TURN_BETS = np.array([0.6, 0.75, 0.95])
 RUN_BETS = np.array([0.4, 0.8])
 HALF_BETS = np.array([0.08, 0.2, 0.5])
-ONE_BETS = np.array([0.38, 0.66, 0.95])
 LONG_RUN = 5
 RUNS = 16  # records remembered as repeated before
 
@@ -52,10 +47,6 @@ class ProbingState(NamedTuple):
     run_digest: U64  # [slots]
     repeated: U64  # [slots, 16]
     repeats: I32  # [slots]
-    ones: F64  # [slots, 3]
-    sweeps: F64  # [slots, 3]
-    coordinate: I32  # [slots] the last feature changed alone + 1
-    base: I16  # [slots, 32] the record of the last sweep pair
 
 
 class Out(NamedTuple):
@@ -64,8 +55,6 @@ class Out(NamedTuple):
     threads: F32
     runs: F32
     bisection: F32
-    coordinates: F32
-    sweep: F32
 
 
 class Moves(NamedTuple):
@@ -78,13 +67,8 @@ class Moves(NamedTuple):
     tight: F32
     tight_joined: U8
     run: I32
-    coordinate: I32
-    partners: I32
-    sketch: I16
     digest: U64
     near_rate: F64
-    coordinate_rate: F64
-    width: I64
 
 
 class Probing:
@@ -97,8 +81,6 @@ class Probing:
         Signal("probing.threads", "log10 e-value", -200, 200, "tight clouds of near copies around records"),
         Signal("probing.runs", "log10 e-value", -200, 200, "record after record repeated back to back"),
         Signal("probing.bisection", "log10 e-value", -200, 200, "collinear steps of half the length"),
-        Signal("probing.coordinates", "log10 e-value", -200, 200, "one feature changed at a time, another each time"),
-        Signal("probing.sweep", "log10 e-value", -200, 200, "the same feature changed on record after record"),
     )
 
     def state(self, capacity: int) -> ProbingState:
@@ -118,10 +100,6 @@ class Probing:
             run_digest=np.zeros(capacity, np.uint64),
             repeated=np.zeros((capacity, RUNS), np.uint64),
             repeats=np.zeros(capacity, np.int32),
-            ones=np.zeros((capacity, len(ONE_BETS))),
-            sweeps=np.zeros((capacity, len(SHARES))),
-            coordinate=np.zeros(capacity, np.int32),
-            base=np.zeros((capacity, DIMENSIONS), np.int16),
         )
 
     def observe(self, view: View, state: ProbingState) -> Mapping[str, F32]:
@@ -129,8 +107,7 @@ class Probing:
         out = Out(*np.full((len(Out._fields), len(view.slot)), np.nan, np.float32))
         scales, m = view.scales, view.reference
         moves = Moves(view.slot, view.fresh, view.step, view.cosine, view.tight, view.tight_joined, view.run,
-                      view.coordinate, view.partners, view.sketch, view.batch.input_digest,
-                      scales.near_rate[m], scales.coordinate_rate[m], scales.width[m])  # fmt: skip
+                      view.batch.input_digest, scales.near_rate[m])  # fmt: skip
         _observe(moves, state, out)
         return {f"probing.{name}": getattr(out, name) for name in Out._fields}
 
@@ -151,8 +128,6 @@ def _observe(moves: Moves, state: ProbingState, out: Out) -> None:
             state.halved[c] = half
             state.turned[c] += 1
         state.last_step[c] = moves.step[i]
-        if 0 < moves.width[i] <= DIMENSIONS:
-            _features(i, c, moves, state, out)
         state.clock[c] += 1
 
 
@@ -183,26 +158,6 @@ def _run(c: int, run: int, digest: int, state: ProbingState) -> float:
     state.run[c] = run
     state.run_digest[c] = digest
     return value
-
-
-@kernel
-def _features(i: int, c: int, moves: Moves, state: ProbingState, out: Out) -> None:
-    """Bet on changes of one feature alone; where benign rows differ so too, the data are too coarse to tell."""
-    j = moves.coordinate[i]
-    if moves.coordinate_rate[i] < 0.02:
-        other = j >= 0 and j + 1 != state.coordinate[c]
-        out.coordinates[i] = bernoulli(state.ones[c], state.clock[c], other, 0.15, ONE_BETS)
-    p0 = max(0.06, min(3.0 * moves.coordinate_rate[i], 0.9))
-    swept = j >= 0 and moves.partners[i] == 1 and j + 1 == state.coordinate[c]
-    if swept:
-        apart = 0
-        for k in range(moves.width[i]):
-            apart += k != j and state.base[c, k] != moves.sketch[i, k]
-        swept = apart >= max(2.0, 0.3 * moves.width[i])
-    out.sweep[i] = bernoulli(state.sweeps[c], state.clock[c], swept, p0, above(p0, SHARES))
-    if j >= 0:
-        state.coordinate[c] = j + 1
-        state.base[c] = moves.sketch[i]
 
 
 DETECTOR = Probing()

@@ -2,7 +2,6 @@
 
 records   Records probed: inputs asked about at least three times in near copies (tight threads), or five times back to
           back. What a membership test spends on each person or thing that it asks about.
-swept     Records of which one and the same feature was tried with another value: the unit of attribute inference.
 copy      What the answers to distinct queries are worth against what a copy needs: equations over the unknowns of a
           linear model of the same width and classes. A query answered with all scores gives classes − 1 equations, a
           confidence one, a bare label log2(classes) bits of the ten that a number of three digits has. Linear models
@@ -10,7 +9,7 @@ copy      What the answers to distinct queries are worth against what a copy nee
 bracket   The smallest step inside a thread that changed the answer, r0: how closely the decision boundary is known.
 
 Sees what every client did, hostile or not: meaningful beside evidence only, as the progress of a family.
-Cannot see: records asked about once; sweeps of inputs over 32 features; what distinct identities gathered together.
+Cannot see: records asked about once; what distinct identities gathered together.
 """
 
 from __future__ import annotations
@@ -38,8 +37,6 @@ class ReachState(NamedTuple):
     copies: U8  # [slots, 128] near copies of the query with that number, modulo
     records: I32  # [slots]
     repeated: U64  # [slots] the input last counted for its repeats
-    coordinate: I32  # [slots] the feature that was changed alone last, + 1
-    swept: I32  # [slots]
     equations: F64  # [slots]
     founder: I32  # [slots] wide thread of the newest fresh query
     label: I64  # [slots] its answer
@@ -50,7 +47,6 @@ class Out(NamedTuple):
     """Columns [n] of the signals."""
 
     records: F32
-    swept: F32
     copy: F32
     bracket: F32
 
@@ -63,7 +59,6 @@ class Reach:
     need = Need(InputLevel.DIGEST, OutputLevel.NONE)
     signals = (
         Signal("reach.records", "records", 0, 1e12, "inputs asked about in near copies or back to back"),
-        Signal("reach.swept", "records", 0, 1e12, "records of which the same feature was tried with another value"),
         Signal("reach.copy", "ratio", 0, 1e12, "equations in the answers over the unknowns of a linear copy"),
         Signal("reach.bracket", "r0", 0, 1e6, "smallest step inside a thread that changed the answer"),
     )
@@ -74,8 +69,6 @@ class Reach:
             copies=np.zeros((capacity, TIGHT), np.uint8),
             records=np.zeros(capacity, np.int32),
             repeated=np.zeros(capacity, np.uint64),
-            coordinate=np.zeros(capacity, np.int32),
-            swept=np.zeros(capacity, np.int32),
             equations=np.zeros(capacity),
             founder=np.zeros(capacity, np.int32),
             label=np.zeros(capacity, np.int64),
@@ -90,7 +83,6 @@ class Reach:
         digest, label = batch.input_digest, batch.label_key
         classes, width = view.scales.classes[view.reference], view.scales.width[view.reference]
         _records(slot, number, view.record, view.run, digest, state.copies, state.repeated, state.records, out.records)
-        _swept(slot, view.coordinate, view.partners, state.coordinate, state.swept, out.swept)
         _copy(slot, number, view.joined, batch.output_level, classes, width, state.equations, out.copy)
         _bracket(slot, number, view.founder, view.step, label, state.founder, state.label, state.bracket, out.bracket)
         columns[:, digest == 0] = np.nan  # no input to speak of
@@ -112,16 +104,6 @@ def _records(
             copies[c, first % TIGHT] += 1
             records[c] += copies[c, first % TIGHT] == COPIES
         out[i] = records[c]
-
-
-@kernel
-def _swept(slot: I64, feature: I32, partners: I32, before: I32, swept: I32, out: F32) -> None:
-    for i in range(len(slot)):
-        c = slot[i]
-        if feature[i] >= 0:
-            swept[c] += partners[i] == 1 and feature[i] + 1 == before[c]
-            before[c] = feature[i] + 1
-        out[i] = swept[c]
 
 
 @kernel

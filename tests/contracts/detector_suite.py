@@ -84,7 +84,7 @@ def starts_anew_in_a_cleared_slot(detector: Detector, seed: int, cuts: Sequence[
     first, then = views.mixed(seed, LENS), views.mixed(seed + 1, LENS)
     memory = views.Memory.of(SLOTS)
     _, used = run(detector, [first], views.slots(first), memory=memory)
-    for array in (*used, *memory.history, *memory.answers):
+    for array in (*used, *memory.history, *memory.blocks, *memory.answers):
         array[:] = 0
     again, used = run(detector, streams.splits(then, cuts), views.slots(then), used, memory)
     fresh, state = run(detector, streams.splits(then, cuts), views.slots(then))

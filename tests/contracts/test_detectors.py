@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.answers import answer_state
+from detector.blocks import block_state
 from detector.detectors import Detector, Need, Signal, View, discover
 from detector.events import F32, F64, I64, InputLevel, OutputLevel
 from detector.history import history_state
 from tests.contracts import detector_suite
 from tests.contracts.detector_suite import CHECKS, slot_bytes
 
-BUDGET = 32 * 1024
+BUDGET = 40 * 1024
 cuts = st.lists(st.integers(0, 160), max_size=6)
 
 
@@ -34,8 +35,8 @@ def test_batches_of_one_give_the_bytes_of_one_batch(detector: Detector) -> None:
     detector_suite.does_not_see_batches(detector, 5, range(160))
 
 
-def test_a_client_costs_at_most_32_kilobytes() -> None:
-    states = [history_state(1), answer_state(1), *(d.state(1) for d in discover())]
+def test_a_client_costs_at_most_40_kilobytes() -> None:
+    states = [history_state(1), block_state(1), answer_state(1), *(d.state(1) for d in discover())]
     assert sum(slot_bytes(state) for state in states) <= BUDGET
 
 

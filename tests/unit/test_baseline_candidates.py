@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.blocks import BLOCKS
 from detector.candidates import PER_CLIENT, ROWS, Learning, keep
 from detector.sketch import DIMENSIONS
 
@@ -37,8 +38,10 @@ def in_chunks(rows: list[Row], cuts: list[int]) -> list[Row]:
             hashes, clients, content = (np.array(column) for column in zip(*rows[start:stop], strict=True))
             sketch = np.repeat(content[:, None], DIMENSIONS, axis=1).astype(np.int16)
             trained = content % 2 == 1
-            keep(learning, hashes.astype(np.uint64), clients.astype(np.uint64), sketch, trained)
+            blocks = np.repeat(content[:, None], BLOCKS, axis=1).astype(np.uint8)
+            keep(learning, hashes.astype(np.uint64), clients.astype(np.uint64), sketch, blocks, trained)
     assert (learning.trained == learning.rows[:, 0] % 2).all()
+    assert (learning.blocks[:, 0] == learning.rows[:, 0]).all()
     found = (learning.hashes.tolist(), learning.clients.tolist(), learning.rows[:, 0].tolist())
     return list(zip(*found, strict=True))
 
@@ -54,6 +57,6 @@ def test_chunks_keep_what_one_pass_in_order_keeps(seed: int, clients: int, n: in
 @given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(0), max_size=5))
 def test_equal_hashes_do_not_make_the_cut_matter(seed: int, cuts: list[int]) -> None:
     rng = np.random.default_rng(seed)
-    columns = (rng.integers(0, 40, 500), rng.integers(0, 30, 500), np.arange(500))
+    columns = (rng.integers(0, 40, 500), rng.integers(0, 30, 500), np.arange(500) % 200)
     rows = list(zip(*(column.tolist() for column in columns), strict=True))
     assert in_chunks(rows, cuts) == in_chunks(rows, [])

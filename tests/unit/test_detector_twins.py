@@ -50,7 +50,7 @@ def test_a_kernel_equals_its_twin_on_spoiled_clients_interleaved(name: str, seed
 @pytest.mark.parametrize("name", sorted(TWINS))
 @pytest.mark.parametrize("habit", streams.HABITS, ids=lambda habit: habit.__name__)
 def test_a_kernel_equals_its_twin_on_every_habit(name: str, habit: streams.Habit) -> None:
-    compared = compare(name, whole(LENS, one_client(habit, 200)))
+    compared = compare(name, whole(LENS, one_client(habit, 160)))  # more would reach the cap of some products
     assert compared > 0 or habit is streams.constant  # of one input for ever most detectors say nothing
 
 
@@ -96,6 +96,5 @@ def test_answers_become_the_numbers_that_their_twin_gives(lens: views.Lens, seed
 def test_probing_equals_its_twin_where_benign_rows_are_near_each_other() -> None:
     lens = views.Lens((6,))
     lens.baselines.scales.near_rate[0] = 0.3
-    lens.baselines.scales.coordinate_rate[0] = 0.25
     view = whole(lens, views.mixed(1, lens, 300))
     assert compare("probing", view) > 100

@@ -18,20 +18,20 @@ from tests import streams
 from tests.twins import Past, geometry
 
 EXACT = (
-    "queries", "since_us", "fresh", "path", "tight_joined", "run", "coordinate", "partners", "number", "founder",
-    "record", "age", "parent", "span",
+    "queries", "since_us", "fresh", "path", "tight_joined", "run", "number", "founder", "record", "age", "parent",
+    "span",
 )  # fmt: skip
 NUMBERS = ("step", "cosine", "near", "joined", "origin", "thread", "tight")
 R0, Q05 = 100.0, 40.0
 
 
-def references(width: int) -> References:
+def references() -> References:
     scales = Baselines(1, 0).scales
-    scales.r0[0], scales.q05[0], scales.width[0] = R0, Q05, width
+    scales.r0[0], scales.q05[0] = R0, Q05
     return scales
 
 
-def both(sketch: I16, slot: list[int], width: int, seed: int = 0) -> tuple[Geometry, dict[str, list[float]]]:
+def both(sketch: I16, slot: list[int], seed: int = 0) -> tuple[Geometry, dict[str, list[float]]]:
     """Return what kernel and twin say of rows of sketches; some cannot be used, some have no digest."""
     rng = np.random.default_rng(seed)
     n = len(sketch)
@@ -40,13 +40,10 @@ def both(sketch: I16, slot: list[int], width: int, seed: int = 0) -> tuple[Geome
     digest[(usable == 0) & (rng.random(n) < 0.5)] = 0
     time_us = np.arange(n, dtype=np.int64) * 1000
     slots = np.array(slot, np.int64)
-    fast = observe(sketch, usable, digest, time_us, slots, np.zeros(n, np.int32), references(width), history_state(8))
+    fast = observe(sketch, usable, digest, time_us, slots, np.zeros(n, np.int32), references(), history_state(8))
     pasts: dict[int, Past] = defaultdict(Past)
     rows = [
-        geometry(
-            pasts[slot[i]], sketch[i], bool(usable[i]), int(digest[i]), int(time_us[i]), R0, Q05, width <= DIMENSIONS
-        )
-        for i in range(n)
+        geometry(pasts[slot[i]], sketch[i], bool(usable[i]), int(digest[i]), int(time_us[i]), R0, Q05) for i in range(n)
     ]
     return fast, {name: [row[name] for row in rows] for name in (*EXACT, *NUMBERS)}
 
@@ -102,12 +99,11 @@ def constant(rng: Generator, n: int) -> I16:
     return np.full((n, DIMENSIONS), 5, np.int16)
 
 
-@pytest.mark.parametrize("width", [6, 50], ids=["few features", "many features"])
 @pytest.mark.parametrize("habit", [spread, cloud, tight, lattice, returning, line, constant])
 def test_all_columns_equal_the_twin_beyond_the_wrap_of_the_rings(
-    habit: Callable[[Generator, int], I16], width: int
+    habit: Callable[[Generator, int], I16],
 ) -> None:
-    assert_equal(*both(habit(np.random.default_rng(4), 600), [0] * 600, width))
+    assert_equal(*both(habit(np.random.default_rng(4), 600), [0] * 600))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -122,11 +118,11 @@ def test_clients_interleaved_with_changing_habits_equal_the_twin(seed: int) -> N
     for k in order.tolist():
         rows.append(parts[k, taken[k]])
         taken[k] += 1
-    assert_equal(*both(np.array(rows, np.int16), order.tolist(), 6, seed))
+    assert_equal(*both(np.array(rows, np.int16), order.tolist(), seed))
 
 
 def test_the_first_queries_of_a_client_have_no_geometry_yet() -> None:
-    fast, _ = both(spread(np.random.default_rng(1), 3), [0, 0, 0], 6)
+    fast, _ = both(spread(np.random.default_rng(1), 3), [0, 0, 0])
     assert fast.fresh.all()
     assert np.isnan(fast.step).tolist() == [True, False, False]
     assert np.isnan(fast.cosine).tolist() == [True, True, False]
@@ -140,7 +136,7 @@ def test_dummies_in_between_do_not_break_a_thread() -> None:
     digest = np.array([streams.key_of(str(k)) for k in range(60)], np.uint64)
     fast = observe(
         rows, np.ones(60, np.uint8), digest, np.arange(60), np.zeros(60, np.int64),
-        np.zeros(60, np.int32), references(6), history_state(1),
+        np.zeros(60, np.int32), references(), history_state(1),
     )  # fmt: skip
     joined = np.flatnonzero(~np.isnan(fast.thread))
     assert joined.tolist() == list(range(6, 60, 3))
