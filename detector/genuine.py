@@ -12,7 +12,8 @@ the benign rows of a model come
 * two synthetic samples: *shuffled* rows (each feature drawn from a benign row of its own) and *uniform* ones (each
   feature uniform over its range). The thresholds lie between benign, shuffled and uniform, so they follow the model.
 
-Where the three cannot be told apart (few rows, one feature, independent ones) the threshold is infinite: no test.
+The threshold of surprise is never below what 19 of 20 shuffled rows show: where uniform rows show no more, the test
+loses power, not validity. With too few rows the threshold is infinite: no test.
 Limit: in a reference that an attacker shaped, genuine is what the attacker sent.
 """
 
@@ -33,7 +34,6 @@ SHRINK = 0.1  # the least share of the identity in the correlation matrix
 ROBUST = 2.0  # standard deviations at which a feature is clipped: one broken feature must not decide
 LEAST_ENERGY = 0.3  # of the expected z'z: an input in the middle has no direction
 PLACE = 0.6  # where the threshold of surprise lies between shuffled (95 % quantile) and uniform (median)
-ROOM = 0.05  # nats between these two, or there is nothing to tell
 LEAST_ROWS = 2  # rows a feature, for their dependence
 LEAST_VALUES = 24  # rows, for the values of each by itself
 LIVELY = 0.2  # share of rows in which a feature must differ from its median, to be followed by itself
@@ -97,13 +97,12 @@ def values_of(features: I16, count: int) -> Values:
     centred = uniform - uniform.mean(axis=0) + x.mean(axis=0)
     made = np.minimum(*(_added(surprise, bins_of(y, low, scale)) for y in (uniform, centred)))
     usual, whole = float(np.quantile(mixed, 0.95)), float(np.median(made))
-    told = whole > usual + ROOM and n >= LEAST_VALUES
     return Values(
         low.astype(np.float32),
         scale.astype(np.float32),
         surprise.astype(np.float32),
         x.mean(axis=0).astype(np.float32),
-        round(usual + PLACE * (whole - usual), 3) if told else np.inf,
+        round(usual + PLACE * max(whole - usual, 0.0), 3) if n >= LEAST_VALUES else np.inf,
     )
 
 
