@@ -17,7 +17,6 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 
-from detector import kinship
 from detector.alerts import SEVERITIES, Alert, RuleRef, digest
 from detector.atlas import Atlas, load_atlas
 from detector.detectors import Signal, discover
@@ -98,6 +97,8 @@ def default_folder() -> Path:
 def catalogue() -> dict[str, Signal]:
     """Return every signal that a rule may name, by name: the detectors' own and the families'."""
     own = (signal for detector in discover() for signal in detector.signals)
+    from detector import kinship  # noqa: PLC0415 - numba, which a list of rules does not need
+
     return {signal.name: signal for signal in sorted((*own, *SIGNALS, *kinship.SIGNALS))}
 
 
