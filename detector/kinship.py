@@ -34,6 +34,7 @@ YOUNG = 64  # fresh queries of a client that are looked at: the first 16, and ev
 CLOSELY, NOW_AND_THEN = 16, 4
 POWERS = np.array([0.1, 0.3, 0.5, 0.7])
 KIN = 1.5  # log10 e-value from which a client is kin
+COPY = 0.2  # of the distance to an own or a benign row: what is nearer than that is the same record, sent by a replica
 LINK = 0.1  # p up to which a near query is a link
 LATELY = 64  # links of a group after which older ones count half
 
@@ -296,6 +297,8 @@ def _closeness(i: int, moves: Moves, benign: Benign, ring: Ring, squared: F32, x
     for w in range(benign.row_count[m]):
         if benign.owners[m, w] != key and 0.0 < squared[w] < usual:
             usual = squared[w]
+    if near < COPY * COPY * min(moves.own[i] * moves.own[i], usual):
+        return np.nan, np.uint64(0)
     ratio = np.float32(np.sqrt(near)) / np.float32(max(np.sqrt(usual), 1.0))
     return rank(benign.closeness[m], float(ratio), uniform(key, moves.number[i], 7)), ring.owners[m, place]
 
