@@ -7,8 +7,9 @@ query of another client of the model, b that to the nearest benign row of its re
     p = rank of a/b among benign clients (closeness.py), ties broken at random;  e = mean of k·p^(k−1), k in .1 .3 .5 .7
 
 with one wealth for each k. Null: recent queries of others are no nearer than the benign reference allows. No bet where
-an own earlier query is nearer (sensors, sliders, video go on from themselves) or where inputs are the same (health
-checks, caches, popular records). A client whose evidence reaches 1.5 is *kin*, its near ones (p ≤ 0.1) are *links*.
+an own earlier query is nearer, or a fifth as far as any benign row (sensors, sliders, video go on from themselves), or
+where inputs are the same or nearly so (health checks, caches, popular records, replicas that read the same with noise).
+A client whose evidence reaches 1.5 is *kin*, its near ones (p ≤ 0.1) are *links*.
 
 Sees: steps and probes of one search, also wide ones, whichever id sends which. Cannot see: attackers with a long past
 as ordinary clients; ids that ask once or twice; genuine records. Fooled by: one benign job that runs under several new
@@ -34,7 +35,7 @@ YOUNG = 64  # fresh queries of a client that are looked at: the first 16, and ev
 CLOSELY, NOW_AND_THEN = 16, 4
 POWERS = np.array([0.1, 0.3, 0.5, 0.7])
 KIN = 1.5  # log10 e-value from which a client is kin
-COPY = 0.2  # of the distance to an own or a benign row: what is nearer than that is the same record, sent by a replica
+COPY = 0.2  # of the distance to an own or a benign row: what is nearer is the same record, or the same smooth stream
 LINK = 0.1  # p up to which a near query is a link
 LATELY = 64  # links of a group after which older ones count half
 
@@ -297,7 +298,8 @@ def _closeness(i: int, moves: Moves, benign: Benign, ring: Ring, squared: F32, x
     for w in range(benign.row_count[m]):
         if benign.owners[m, w] != key and 0.0 < squared[w] < usual:
             usual = squared[w]
-    if near < COPY * COPY * min(moves.own[i] * moves.own[i], usual):
+    scale = min(moves.own[i] * moves.own[i], usual)
+    if near < COPY * COPY * scale or scale < COPY * COPY * usual:  # a replica's copy; a stream that goes on from itself
         return np.nan, np.uint64(0)
     ratio = np.float32(np.sqrt(near)) / np.float32(max(np.sqrt(usual), 1.0))
     return rank(benign.closeness[m], float(ratio), uniform(key, moves.number[i], 7)), ring.owners[m, place]

@@ -11,7 +11,7 @@ from detector.closeness import LEAST_SIDE, PARTINGS, POINTS
 from detector.detectors import View
 from detector.events import F32, F64, U64
 from detector.evidence import SHARED_CAP, SWITCH, uniform
-from detector.kinship import CLOSELY, KIN, NOW_AND_THEN, POWERS, RING, YOUNG
+from detector.kinship import CLOSELY, COPY, KIN, NOW_AND_THEN, POWERS, RING, YOUNG
 
 
 @dataclass
@@ -58,6 +58,9 @@ class Crowd:
             return None
         rows, owners = view.scales.rows[0, :, :count].T, view.scales.owners[0, :count]
         usual = _nearest(x, [row for row, owner in zip(rows, owners.tolist(), strict=True) if owner != client])
+        scale = min(math.inf if math.isnan(own) else own, math.inf if usual is None else usual)
+        if near < COPY * scale or scale < COPY * (math.inf if usual is None else usual):
+            return None
         ratio = np.float32(near) / np.float32(max(math.inf if usual is None else usual, 1.0))
         below = sum(bool(q < ratio) for q in view.scales.closeness[0])
         equal = sum(bool(q == ratio) for q in view.scales.closeness[0])

@@ -141,7 +141,7 @@ def test_more_members_make_another_event_of_the_same_alert() -> None:
 def test_a_million_ids_do_not_push_out_a_group_under_suspicion() -> None:
     """Room for four groups, and ten jobs that link: the one with evidence stays."""
     attack = crowds.job(streams.climb, 400, 8)
-    chaff = [crowds.job(streams.slider, 60, 3, name=f"chaff{k}-", seed=k, at_s=2420 + 70 * k) for k in range(10)]
+    chaff = [crowds.job(streams.coordinates, 60, 3, name=f"chaff{k}-", seed=k, at_s=2420 + 70 * k) for k in range(10)]
     flood = crowds.job(streams.ordinary, 2000, 1000, crowds.in_turn, name="flood", at_s=2410)
     line, alerts = judged(attack, *chaff, flood, campaigns=4)
     assert campaigns_of(alerts)

@@ -139,7 +139,7 @@ def test_the_kernel_bets_as_its_twin_does(habit: streams.Habit) -> None:
     assert twin.wealth
 
 
-@pytest.mark.parametrize("spread", crowds.SPREADS)
+@pytest.mark.parametrize("spread", [crowds.at_random, crowds.in_turn, crowds.by_role])
 def test_pieces_of_one_climb_are_kin_and_ordinary_newcomers_are_not(spread: crowds.Spread) -> None:
     later = crowds.ordinary(8, 40, at_s=2000, name="later")
     events = crowds.in_time(*crowds.ordinary(), crowds.job(streams.climb, 300, 6, spread), *later)
@@ -159,6 +159,19 @@ def test_the_same_records_from_many_ids_are_no_kin() -> None:
 def test_a_path_that_one_client_walks_alone_makes_no_kin() -> None:
     sensors = [crowds.job(streams.slider, 80, 1, name=f"sensor{k}-", seed=k) for k in range(5)]
     line, _, _ = seen(*crowds.ordinary(), *sensors)
+    assert not line.campaigns.names
+
+
+def test_replicas_that_read_the_same_with_noise_of_their_own_are_no_kin() -> None:
+    rng = np.random.default_rng(4)
+    seen_by_one = crowds.job(streams.ordinary, 80, 1, name="meter")
+    fleet = [
+        replace(q, client=f"meter{k}", x=q.x + rng.normal(size=len(q.x)).astype(np.float32) * 0.01)
+        for q in seen_by_one
+        if q.x is not None
+        for k in range(6)
+    ]
+    line, _, _ = seen(*crowds.ordinary(), fleet)
     assert not line.campaigns.names
 
 
