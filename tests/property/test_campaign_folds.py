@@ -14,7 +14,7 @@ from detector.pipeline import Pipeline
 from tests import crowds, pipelines, streams
 
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
-HABITS = (streams.climb, streams.noise_copies, streams.slider, streams.bisection, streams.coordinates)
+HABITS = (streams.climb, streams.coordinates, streams.bisection)
 cuts = st.lists(st.integers(0, 2000), min_size=1, max_size=12)
 
 
@@ -33,7 +33,7 @@ def stream(seed: int) -> EventBatch:
             at_s=1000 + 60 * k,
             partitions=2,
         )
-        for k in range(7)
+        for k in range(12)
     ]
     return crowds.in_time(*crowds.ordinary(), *jobs)
 
