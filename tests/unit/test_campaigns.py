@@ -140,15 +140,16 @@ def test_more_members_make_another_event_of_the_same_alert() -> None:
 
 
 def stride(rng: Generator, model: streams.Model, n: int) -> list[F32]:
-    """A path of equal steps, each about a quarter of the way to the nearest benign record."""
-    x, step = rng.normal(size=model.width), rng.normal(size=model.width) * 0.15
-    return [(x + i * step).astype(np.float32) for i in range(n)]
+    """The same twelve long steps over and over, a little shifted."""
+    x, step = rng.normal(size=model.width), rng.normal(size=model.width) * 0.25
+    shifts = rng.normal(size=(n, model.width)) * 0.2
+    return [(x + i % 12 * step + i // 12 * shifts[i]).astype(np.float32) for i in range(n)]
 
 
 def test_a_million_ids_do_not_push_out_a_group_under_suspicion() -> None:
     """Room for four groups, and ten jobs that link: the one with evidence stays."""
     attack = crowds.job(streams.climb, 400, 8)
-    chaff = [crowds.job(stride, 60, 3, name=f"chaff{k}-", seed=k, at_s=2420 + 70 * k) for k in range(10)]
+    chaff = [crowds.job(stride, 90, 4, name=f"chaff{k}-", seed=k, at_s=2420 + 70 * k) for k in range(10)]
     flood = crowds.job(streams.ordinary, 2000, 1000, crowds.in_turn, name="flood", at_s=2410)
     line, alerts = judged(attack, *chaff, flood, campaigns=4)
     assert campaigns_of(alerts)
