@@ -39,6 +39,9 @@ class Family(NamedTuple):
     progress: tuple[Progress, ...]  # the one that got farthest counts
 
 
+PARTS = "differences.parts"
+VETO = "explainer.parts"  # never silent, so that rules about steering can leave out who varies single features
+
 FAMILIES: tuple[Family, ...] = (
     Family(
         "inversion",
@@ -110,13 +113,16 @@ def _measures(family: Family) -> str:
     return " or ".join(progress.signal for progress in family.progress)
 
 
-SIGNALS: tuple[Signal, ...] = tuple(
-    signal
-    for family in FAMILIES
-    for signal in (
-        Signal(f"{family.name}.evidence", "log10 e-value", -CAP, CAP, f"evidence that {family.meaning}"),
-        Signal(f"{family.name}.progress", "share", 0.0, 1.0, f"how far it got, from {_measures(family)}"),
-    )
+SIGNALS: tuple[Signal, ...] = (
+    Signal(VETO, "log10 e-value", -CAP, CAP, "single features of records varied, 0 where that cannot be told"),
+    *(
+        signal
+        for family in FAMILIES
+        for signal in (
+            Signal(f"{family.name}.evidence", "log10 e-value", -CAP, CAP, f"evidence that {family.meaning}"),
+            Signal(f"{family.name}.progress", "share", 0.0, 1.0, f"how far it got, from {_measures(family)}"),
+        )
+    ),
 )
 
 
@@ -126,7 +132,7 @@ def family_tests(family: str) -> tuple[str, ...]:
 
 
 def combine(signals: Mapping[str, F32], families: Iterable[Family] = FAMILIES) -> dict[str, F32]:
-    """Return `<family>.evidence` and `<family>.progress`, columns [n], from the columns of the detectors.
+    """Return `<family>.evidence` and `<family>.progress`, columns [n], from the columns of the detectors, and VETO.
 
     Every sum runs over the tests in the table's order, element by element (no BLAS), so that a row's value does not
     depend on the rows beside it. Evidence is NaN where every test of the family is; a column that no detector offers
@@ -149,6 +155,8 @@ def combine(signals: Mapping[str, F32], families: Iterable[Family] = FAMILIES) -
         columns[f"{family.name}.evidence"] = evidence
         reached = [_progress(progress, signals, n) for progress in family.progress]
         columns[f"{family.name}.progress"] = reduce(np.fmax, reached)
+    if PARTS in signals:
+        columns[VETO] = np.nan_to_num(signals[PARTS], nan=0.0)
     return columns
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from detector.answers import CLASSES
 from detector.blocks import BLOCKS, TWINS
 from detector.detectors import View, choices, differences
-from detector.events import F32, F64, U8
+from detector.events import F32, F64, U8, InputLevel
 from tests.twins import Mixture, stakes
 
 Signals = dict[str, float]
@@ -72,7 +72,8 @@ class DifferencesTwin:
 
     def observe(self, view: View, i: int) -> Signals:
         if not view.whole[i] or not view.fresh[i]:
-            return {}
+            whole = view.batch.input_level[i] == InputLevel.VECTOR
+            return {"differences.parts": self._parts()} if whole else {}
         scales, m, x = view.scales, view.reference[i], view.blocks[i]
         nearest, apart = most_alike(self.past, x, int(scales.recent[m]))
         age, changed = nearest, apart
@@ -91,7 +92,11 @@ class DifferencesTwin:
         out["differences.swept"] = self.swept
         self.changed = changed or self.changed
         self.past.append(x.copy())
-        return out
+        return out | {"differences.parts": self._parts()}
+
+    def _parts(self) -> float:
+        """Average the two e-values; a test without a bet is worth 1."""
+        return math.log10(sum(10 ** test.evidence() if test.logs else 1.0 for test in (self.ones, self.sweeps)) / 2)
 
     def _sweep(self, view: View, i: int, changed: frozenset[int], age: int, apart: int) -> None:
         number = len(self.past) + 1

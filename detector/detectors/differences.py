@@ -8,6 +8,7 @@ sweep        The features changed on a record, one or a few, are those changed o
 coordinates  One or two features changed, others than last time (SimBA, ZOO, occlusion, notebooks). Null: no more
              queries are so than benign rows look so by chance, or 15 %.
 swept        Records varied in the same features as the one before: what attribute inference got.
+parts        Sweep and coordinates in one (the mean of two e-values is one), with every whole input, repeats too.
 
 A changed feature is found in the last 512 inputs, two in the last 32, both less where the model's data are coarse.
 
@@ -31,7 +32,7 @@ import numpy as np
 from detector.blocks import BLOCKS, TWINS, count
 from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I16, I32, I64, U8, U64, InputLevel, OutputLevel
-from detector.evidence import bernoulli_above, standing
+from detector.evidence import bernoulli_above, standing, unspent
 from detector.kernel import kernel
 
 SWEEP_SHARES = np.array([0.4, 0.7, 0.95])
@@ -80,6 +81,7 @@ class Out(NamedTuple):
     sweep: F32
     coordinates: F32
     swept: F32
+    parts: F32
 
 
 class Moves(NamedTuple):
@@ -110,6 +112,7 @@ class Differences:
         Signal(
             "differences.coordinates", "log10 e-value", -200, 205, "one feature changed at a time, another each time"
         ),
+        Signal("differences.parts", "log10 e-value", -200, 205, "single features of records varied"),
         Signal("differences.swept", "records", 0, 1e12, "records varied in the same features as the one before"),
     )
 
@@ -141,6 +144,7 @@ class Differences:
                       np.minimum(scales.width[m], BLOCKS), scales.alike[m], scales.twins[m], scales.twin_rate[m],
                       scales.twin_repeat[m], scales.same[m])  # fmt: skip
         _observe(moves, state, out)
+        out.parts[view.batch.input_level < InputLevel.VECTOR] = np.nan
         return {f"differences.{name}": getattr(out, name) for name in Out._fields}
 
 
@@ -148,9 +152,10 @@ class Differences:
 def _observe(moves: Moves, state: DifferencesState, out: Out) -> None:
     mine = np.empty(SUMS, np.uint8)
     for i in range(len(moves.slot)):
+        c = moves.slot[i]
+        out.parts[i] = _parts(c, moves.twins[i], state)
         if not moves.whole[i]:
             continue
-        c = moves.slot[i]
         add_up(moves.blocks, i, mine)
         changed, age = NONE, 0
         if 0 < moves.apart[i] <= min(2, moves.alike[i]):
@@ -170,6 +175,18 @@ def _observe(moves: Moves, state: DifferencesState, out: Out) -> None:
         for k in range(SUMS):
             state.sums[c, k, state.clock[c] % TWINS] = mine[k]
         state.clock[c] += 1
+        out.parts[i] = _parts(c, moves.twins[i], state)
+
+
+@kernel
+def _parts(c: int, window: int, state: DifferencesState) -> float:
+    ones = _worth(state.ones, c, state.clock[c]) if window else 1.0
+    return float(np.log10((ones + _worth(state.sweeps, c, state.records[c])) / 2))
+
+
+@kernel
+def _worth(wealth: F64, c: int, events: int) -> float:
+    return wealth[c].sum() + unspent(events - 1) if events else 1.0
 
 
 @kernel

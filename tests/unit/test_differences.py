@@ -141,6 +141,13 @@ def test_one_feature_at_a_time_shows_where_each_is_another() -> None:
     assert last(rng.normal(size=(200, 30)), LENSES[30], "coordinates") < 0
 
 
+@pytest.mark.parametrize("harmless", [occlusion, dependence])
+def test_single_features_varied_show_in_one_signal_for_rules(harmless: Rows) -> None:
+    rng = np.random.default_rng(5)
+    assert last(harmless(rng, 30), LENSES[30], "parts") >= 3
+    assert last(rng.normal(size=(200, 30)), LENSES[30], "parts") < 0
+
+
 def test_sketches_are_not_enough() -> None:
     lens = LENSES[8]
     events = streams.batch([streams.Query("a", np.zeros(8, np.float32), None, lens.refs[0])] * 3)

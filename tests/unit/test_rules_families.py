@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.detectors import discover
-from detector.families import FAMILIES, SIGNALS, Family, Progress, combine, family_tests
+from detector.families import FAMILIES, PARTS, SIGNALS, VETO, Family, Progress, combine, family_tests
 from tests.unit.rules_support import column
 
 PAIR = Family("pair", "a test", (("a.x", 3), ("b.y", 1)), (Progress("c.z", 1, 0),))
@@ -63,8 +63,11 @@ def test_of_several_measures_of_progress_the_one_that_got_farthest_counts() -> N
 
 
 def test_every_family_of_the_table_is_in_the_catalogue_and_speaks() -> None:
-    columns = combine({test: column([7]) for family in FAMILIES for test, _ in family.tests})
+    columns = combine(
+        {test: column([7]) for family in FAMILIES for test, _ in family.tests} | {PARTS: column([math.nan])}
+    )
     assert {signal.name for signal in SIGNALS} == set(columns)
+    assert columns[VETO] == 0  # where nothing is known, a rule that asks for little goes on
     for family in FAMILIES:
         np.testing.assert_allclose(columns[f"{family.name}.evidence"], 7, rtol=1e-6)
         assert family_tests(family.name) == tuple(test for test, _ in family.tests)
