@@ -23,6 +23,7 @@ CAP = 1e200
 SHARED_CAP = 1e30  # of bets that share their wealth: kept in single precision
 SWITCH = 1 / 64  # of the wealth is spread over all bets with every event
 POWERS = (0.1, 0.3, 0.5, 0.7)
+TAIL_POWERS = (0.2, 0.5, 0.8)  # bets with a wealth of their own each
 RANKS = 4096
 
 
@@ -32,13 +33,31 @@ def _power_table() -> F64:
     return np.asarray(np.mean([k * p ** (k - 1) for k in POWERS], axis=0))
 
 
+def _tail_table() -> F64:
+    """Tabulate k·p^(k−1) at p = i/4096, one row for each k of TAIL_POWERS."""
+    p = np.maximum(np.arange(RANKS + 1), 1) / RANKS
+    return np.asarray([k * p ** (k - 1) for k in TAIL_POWERS])
+
+
 POWER = _power_table()
+TAILS = _tail_table()
 
 
 @kernel
 def power_bet(p: float) -> float:
     """Bet against a conformal p-value in (0, 1] being uniform: large when p is small."""
     return float(POWER[int(np.ceil(p * RANKS))])
+
+
+@kernel
+def tail_bets(p: float, bets: F64, first: int) -> None:
+    """Write the bets of TAIL_POWERS against p in (0, 1] being uniform to `bets` from place `first` on.
+
+    With a wealth each, the best of them is followed; `power_bet` mixes them anew with every event and wins less.
+    """
+    rank = int(np.ceil(p * RANKS))
+    for j in range(len(TAILS)):
+        bets[first + j] = TAILS[j, rank]
 
 
 @kernel

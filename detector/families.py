@@ -47,7 +47,7 @@ FAMILIES: tuple[Family, ...] = (
         "inversion",
         "inputs are being rebuilt from the model's answers",
         (
-            ("steering.parent", 1),
+            ("steering.chosen", 1),
             ("recency.nearest", 1),
         ),
         (Progress("steering.progress", 0, 1),),
@@ -80,7 +80,7 @@ FAMILIES: tuple[Family, ...] = (
         "adversarial_search",
         "the decision boundary is searched for an input that the model gets wrong",
         (
-            ("steering.parent", 1),
+            ("steering.chosen", 1),
             ("recency.nearest", 1),
             ("probing.bisection", 1),
             ("choices.kept", 1),

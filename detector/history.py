@@ -22,6 +22,7 @@ WINDOW = 256
 NEAR = 64  # window of `near`
 TIGHT = 128  # window of tight threads
 WIDE_R, TIGHT_R = 2.0, 0.3  # thread radii, r0
+CHAINS = 3  # radii of chains: 5 %, 20 % and 50 % of how near benign rows are to each other
 FARTHEST = 0x7F800000  # the bits of infinity
 
 
@@ -32,7 +33,7 @@ class HistoryState(NamedTuple):
     digests: U32  # [slots, 256] upper half of the digests of fresh queries
     wide: I32  # [slots, 256] thread number of each (number of its first query + 1)
     tight: I32  # [slots, 128]
-    chain: I32  # [slots, 256]
+    chain: I32  # [slots, 3, 256] where the chain of near copies began, one row a radius
     fresh: I64  # [slots] fresh queries so far
     queries: I64  # [slots] all queries so far, with or without input
     since_us: I64  # [slots] event time of the first query
@@ -52,7 +53,6 @@ class Geometry(NamedTuple):
     near: F32
     joined: F32
     age: I32
-    parent: I32
     span: I32
     origin: F32
     number: I64
@@ -72,7 +72,7 @@ def history_state(capacity: int) -> HistoryState:
         digests=np.zeros((capacity, WINDOW), np.uint32),
         wide=np.zeros((capacity, WINDOW), np.int32),
         tight=np.zeros((capacity, TIGHT), np.int32),
-        chain=np.zeros((capacity, WINDOW), np.int32),
+        chain=np.zeros((capacity, CHAINS, WINDOW), np.int32),
         fresh=np.zeros(capacity, np.int64),
         queries=np.zeros(capacity, np.int64),
         since_us=np.zeros(capacity, np.int64),
@@ -104,7 +104,6 @@ def observe(
         near=blank[2],
         joined=blank[3],
         age=np.zeros(n, np.int32),
-        parent=np.zeros(n, np.int32),
         span=np.zeros(n, np.int32),
         origin=blank[6],
         number=np.zeros(n, np.int64),
@@ -122,7 +121,7 @@ def observe(
         time_us,
         slot,
         scales.r0[reference],
-        scales.q05[reference] / scales.r0[reference],
+        (np.stack((scales.q05, scales.q20, scales.q50), axis=1) / scales.r0[:, None])[reference],
         state,
         geometry,
     )
@@ -167,14 +166,14 @@ def _repeats(digests: U32, known: int, digest: np.uint32) -> bool:
 
 @kernel
 def _measure(
-    i: int, c: int, x: I16, r0: float, close: float, state: HistoryState, squared: F32, gap: F32, out: Geometry
+    i: int, c: int, x: I16, r0: float, close: F64, state: HistoryState, squared: F32, gap: F32, out: Geometry
 ) -> None:
     fresh = state.fresh[c]
     place = fresh % WINDOW
     known = min(fresh, WINDOW)
     wide, tight_thread = np.int32(fresh + 1), np.int32(fresh + 1)  # of its own, unless it joins one
     if known == 0:
-        state.wide[c, place], state.tight[c, place % TIGHT], state.chain[c, place] = wide, tight_thread, wide
+        state.wide[c, place], state.tight[c, place % TIGHT], state.chain[c, :, place] = wide, tight_thread, wide
         return
     ring = state.ring[c]
     _distances(ring, x, squared)
@@ -190,17 +189,13 @@ def _measure(
     out.joined[i] = _length(joined) / r0
     nearest = _newest_with(ordered, fresh, joined)
     out.age[i] = (fresh - nearest - 1) % WINDOW + 1
-    out.parent[i] = out.age[i]
-    if nearest == newest:  # any path has its newest query nearest: who is the parent but for that one?
-        out.parent[i] = 0
-        if known >= 2:
-            other = _newest_with(ordered, fresh, least(ordered, fresh, 2, known), 2)
-            out.parent[i] = (fresh - other - 1) % WINDOW + 1
-    chain = np.int32(fresh + 1)
     out.span[i] = known
-    if out.joined[i] < close:
-        chain = state.chain[c, nearest]
-        out.span[i] = min(known, fresh + 1 - chain)
+    for radius in range(CHAINS - 1, -1, -1):  # the narrowest that joins decides
+        joins = out.joined[i] < close[radius]
+        chain = state.chain[c, radius, nearest] if joins else np.int32(fresh + 1)
+        state.chain[c, radius, place] = chain  # nobody asks the place again before it is due
+        if joins:
+            out.span[i] = min(known, fresh + 1 - chain)
     if out.joined[i] < WIDE_R:
         wide = state.wide[c, nearest]
         head, cosine = _thread_turn(state.wide[c], fresh, known, nearest, ring, x, gap)
@@ -215,7 +210,7 @@ def _measure(
         out.tight_joined[i] = 1
         out.tight[i] = _thread_turn(state.tight[c], fresh, known, tightest, ring, x, gap)[1]
     # last, because the place still held the oldest query
-    state.wide[c, place], state.tight[c, place % TIGHT], state.chain[c, place] = wide, tight_thread, chain
+    state.wide[c, place], state.tight[c, place % TIGHT] = wide, tight_thread
 
 
 @kernel

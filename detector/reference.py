@@ -25,6 +25,7 @@ def references(models: int) -> References:
         r0=np.ones(models),
         q95=np.ones(models),
         q50=np.ones(models),
+        q20=np.ones(models),
         q05=np.ones(models),
         classes=np.full(models, 2, np.int64),
         probability=np.ones(models, np.uint8),
@@ -79,8 +80,8 @@ def describe(s: References, m: int, rows: I16, blocks: U8, owners: U64, trained:
     s.mean[m] = rows.mean(axis=0)
     some = gaps[:64, :64].min(axis=1)
     s.r0[m] = max(float(np.median(some)), 1.0) if n > 1 else 1.0
-    quantiles = np.quantile(strangers, (0.95, 0.5, 0.05)) if n > 1 else (1.0, 1.0, 1.0)
-    s.q95[m], s.q50[m], s.q05[m] = np.maximum(quantiles, 1.0)
+    quantiles = np.quantile(strangers, (0.95, 0.5, 0.2, 0.05)) if n > 1 else (1.0,) * 4
+    s.q95[m], s.q50[m], s.q20[m], s.q05[m] = np.maximum(quantiles, 1.0)
     s.radius[m] = float(np.median(np.sqrt(((rows - s.mean[m]) ** 2).sum(axis=1))))
     s.near_rate[m] = float((gaps[:128, :128].min(axis=1) < 0.3 * s.r0[m]).mean())
     s.closeness[m] = closeness(gaps, owners)

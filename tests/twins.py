@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from detector.events import F32, F64, I16
-from detector.evidence import CAP, SHARED_CAP
+from detector.evidence import CAP, SHARED_CAP, TAIL_POWERS
 from detector.history import NEAR, TIGHT, TIGHT_R, WIDE_R, WINDOW
 from detector.sketch import CLIP, DIMENSIONS
 
@@ -50,7 +50,7 @@ class Asked:
     digest: int
     wide: int
     tight: int
-    chain: int
+    chain: list[int]  # where the chain began, for each radius
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Past:
     digests: list[int] = field(default_factory=list)  # of all events that have one
 
 
-def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: float, q05: float) -> Row:
+def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: float, radii: Sequence[float]) -> Row:
     """Measure one event against the client's past, then add it to the past. NaN = nothing to say."""
     past.queries += 1
     past.since_us = past.since_us if past.queries > 1 else time_us
@@ -77,7 +77,6 @@ def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: fl
         "founder",
         "record",
         "age",
-        "parent",
         "span",
     )
     row |= dict.fromkeys(counts, 0)
@@ -89,15 +88,15 @@ def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: fl
     if not usable or digest in [q.digest for q in window]:
         return row
     row |= {"fresh": 1, "number": len(past.fresh) + 1}
-    new = Asked(x.astype(np.float32), digest, *[len(past.fresh)] * 3)
+    new = Asked(x.astype(np.float32), digest, *[len(past.fresh)] * 2, [len(past.fresh)] * len(radii))
     if window:
-        _measure(row, new, window, r0, q05)
+        _measure(row, new, window, r0, radii)
     row |= {"founder": new.wide + 1, "record": new.tight + 1}
     past.fresh.append(new)
     return row
 
 
-def _measure(row: Row, new: Asked, window: list[Asked], r0: float, q05: float) -> None:
+def _measure(row: Row, new: Asked, window: list[Asked], r0: float, radii: Sequence[float]) -> None:
     newest_first, number = window[::-1], new.wide
     gaps = (_distances(np.stack([q.x for q in newest_first]), new.x) / r0).tolist()
     row["step"] = gaps[0]
@@ -107,10 +106,11 @@ def _measure(row: Row, new: Asked, window: list[Asked], r0: float, q05: float) -
     row["joined"] = min(gaps)
     row["age"] = gaps.index(min(gaps)) + 1
     row["span"] = len(window)
-    if row["joined"] < q05 / r0:
-        new.chain = newest_first[gaps.index(min(gaps))].chain
-        row["span"] = min(len(window), number - new.chain)
-    row["parent"] = gaps.index(min(gaps[1:]), 1) + 1 if len(gaps) > 1 else 0
+    joins = [row["joined"] < radius / r0 for radius in radii]
+    nearest = newest_first[gaps.index(min(gaps))]
+    new.chain = [old if join else number for old, join in zip(nearest.chain, joins, strict=True)]
+    if any(joins):
+        row["span"] = min(len(window), number - new.chain[joins.index(True)])
     if row["joined"] < WIDE_R:
         neighbour = newest_first[gaps.index(min(gaps))]  # of equally near ones the newest
         members = [q for q in window if q.wide == neighbour.wide]
@@ -189,6 +189,12 @@ def power(p: float) -> float:
     """Bet on a p-value: the mean of k·p^(k−1), p rounded up to a multiple of 1/4096."""
     p = math.ceil(p * 4096) / 4096
     return float(np.mean([k * p ** (k - 1) for k in (0.1, 0.3, 0.5, 0.7)]))
+
+
+def tails(p: float) -> list[float]:
+    """Bet on a p-value with each of k·p^(k−1), p rounded up to a multiple of 1/4096."""
+    p = math.ceil(p * 4096) / 4096
+    return [k * p ** (k - 1) for k in TAIL_POWERS]
 
 
 @dataclass

@@ -68,8 +68,7 @@ class View(NamedTuple):
     near: F32  # [n] distance to the nearest of the last 64 fresh queries but the newest, r0
     joined: F32  # [n] distance to the nearest of the last 256 fresh queries, r0
     age: I32  # [n] how many fresh queries ago that one came, from 1; 0 where there is none
-    parent: I32  # [n] the same for the nearest but the newest, from 2
-    span: I32  # [n] fresh queries since the chain of near copies that it joins began (q05); where none, all remembered
+    span: I32  # [n] fresh queries since the narrowest chain that it joins began (q05, q20, q50); all remembered if none
     origin: F32  # [n] distance to the first query of its wide thread, r0; NaN where none was joined or it is forgotten
     number: I64  # [n] which fresh query of the client it is, from 1; 0 where it is not fresh
     founder: I32  # [n] number of the first query of its wide thread; its own where it begins one
@@ -91,6 +90,7 @@ class References(NamedTuple):
     classes: I64  # [m] number of classes answered, 2..16 (more are followed as they come up)
     probability: U8  # [m] 1 where scores lie in 0..1
     q50: F64  # [m] the median of the same
+    q20: F64  # [m] 20 % quantile of the same
     q05: F64  # [m] 5 % quantile of the same
     radius: F64  # [m] median distance of benign rows from their mean, sketch units
     near_rate: F64  # [m] share of benign rows with another within 0.3 r0 among 128

@@ -3,8 +3,9 @@
 Who optimises goes on from where the search stands: the nearest earlier query is a recent one. Whoever draws records
 in any fixed way, however narrow or crowded, has nearest neighbours of every age. The age of the nearest among the m
 remembered queries is a conformal p-value, age / m; it is bet on where that neighbour is nearer than benign ones are
-to each other (their median). Blocks of copies of one record after the other are exchangeable inside a block only: for
-a query that joins a chain of near copies, m counts from where that chain began. Paths (sensors, video, sliders) have
+to each other (their 95 % quantile). Records come in blocks, too: copies of one after the other, habits that change.
+They are exchangeable inside a block only, so for a query that joins a chain of near ones, m counts from where the
+narrowest such chain began (radii: 5, 20 and 50 % of how near benign rows are to each other). Paths (sensors, video, sliders) have
 recent neighbours too, so the queries must also turn back (cosine below −0.1) more often than not: the smaller of the
 two e-values counts.
 
@@ -46,7 +47,7 @@ class Recency:
     """See the module."""
 
     name = "recency"
-    version = 1
+    version = 2
     need = Need(InputLevel.SKETCH, OutputLevel.NONE)
     signals = (
         Signal("recency.nearest", "log10 e-value", -200, 200, "queries keep starting from the latest, back and forth"),
@@ -65,7 +66,7 @@ class Recency:
         """Bet on every fresh query in order."""
         out = np.full(len(view.slot), np.nan, np.float32)
         scales, m = view.scales, view.reference
-        near = (view.joined * scales.r0[m] < scales.q50[m]).astype(np.uint8)
+        near = (view.joined * scales.r0[m] < scales.q95[m]).astype(np.uint8)
         _observe(view.slot, view.cosine, view.age, view.span, near, state, out)
         return {"recency.nearest": out}
 

@@ -1,16 +1,18 @@
 """Steering: does the client choose its next query because of our last answers?
 
-parent        The earlier query nearest to the new one, but for the newest, is one of those with the best answers for
-              some class (a conformal bet on its rank among the last 256, or those since the
-              query's chain of near copies began), *and* the queries jump back and forth instead
-              of drifting. Whoever climbs starts from the best point so far; whoever samples round a mean moves the mean
-              there. The smaller of the two counts: a path keeps to its newest points, whose scores may rise with it;
-              an ordinary client jumps, but next to good and bad answers alike.
+Whoever climbs goes on from what was answered best, so the earlier query nearest to the new one is one of the best
+answered. But queries asked together share their habits, and what lies in a crowd is both near to many and answered
+like a prototype. So the nearest query, itself asked near an earlier one, is ranked by its answer for every class among
+those asked at most 16 before or after it that were asked near an earlier one, too; its own descendants do not count.
+Its rank is a conformal p-value. The queries must also jump back and forth instead of drifting: a path keeps to its
+newest points, whose answers may rise with it. The smaller of the two e-values counts.
 
-Null: which earlier query the new one is nearest to does not depend on their scores, or the path goes on in its
-direction at least every second time.
-Sees: hill climbing, populations, evolution strategies, finite differences, boundary walks. Cannot see: searches between
-many dummies of the class aimed at; answers that are the same for all queries. Fooled by: batches sorted by score.
+Null: which of the queries asked together the new one is nearest to does not depend on their answers, or the path goes
+on in its direction at least every second time.
+Sees: hill climbing, populations, evolution strategies, boundary walks; drifts and regimes that change do not fool it.
+Cannot see: answers that are the same for all queries, searches among many dummies, searches that never turn back.
+Fooled by: samples drawn round one record with the densest answered best (augmentation, LIME).
+Source: our measurement (docs/detection.md); conformal ranks after Vovk, Gammerman & Shafer.
 """
 
 from __future__ import annotations
@@ -23,13 +25,23 @@ import numpy as np
 from detector.answers import CLASSES, probability_of
 from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I8, I16, I32, I64, U8, U64, InputLevel, OutputLevel
-from detector.evidence import LIVE, multiply, open_start, pair_evidence, power_bet, share, uniform
+from detector.evidence import (
+    LIVE,
+    TAIL_POWERS,
+    multiply,
+    open_start,
+    pair_evidence,
+    share,
+    tail_bets,
+    uniform,
+)
 from detector.history import WINDOW
 from detector.kernel import kernel
 
-LEAST = 8  # scores needed before a rank means something
+AROUND, FELLOWS = 16, 4  # queries before and after the chosen one that it is ranked among, and how many there must be
 TURN_BETS = np.array([0.6, 0.7, 0.85])
 BACK = -0.1  # a step turns back below this cosine; a walk without a direction does so less than every second time
+TAILS = len(TAIL_POWERS)
 NONE = np.iinfo(np.int16).min  # no score at this place of the ring: lower than any
 
 
@@ -40,7 +52,8 @@ class SteeringState(NamedTuple):
     best: F32  # [slots, 16] highest probability reached on each class on a query near an own earlier one
     clock: I64  # [slots] fresh queries that the test has seen
     began: I32  # [slots, LIVE]
-    ranks: F32  # [slots, LIVE, 16] products of the rank bets for each class
+    kin: I16  # [slots, 256] how many fresh queries before each its nearest was, 0 = none was near
+    ranks: F32  # [slots, LIVE, 16 · 3] products of each of the rank bets on each class
     turns: F64  # [slots, LIVE, 3] products of the bets on turning back
 
 
@@ -51,8 +64,8 @@ class Moves(NamedTuple):
     fresh: U8
     cosine: F32
     joined: F32
-    parent: I32
-    span: I32
+    age: I32
+    near: U8  # the nearest is nearer than benign rows are to each other (their 95 % quantile)
     number: I64
     path: U8
     classes: I64  # places in use
@@ -67,7 +80,7 @@ class Moves(NamedTuple):
 class Out(NamedTuple):
     """Columns [n] of the signals."""
 
-    parent: F32
+    chosen: F32
     progress: F32
     target: F32
 
@@ -76,10 +89,12 @@ class Steering:
     """See the module."""
 
     name = "steering"
-    version = 2
+    version = 3
     need = Need(InputLevel.SKETCH, OutputLevel.LABEL)
     signals = (
-        Signal("steering.parent", "log10 e-value", -200, 200, "queries keep starting from those with the best answers"),
+        Signal(
+            "steering.chosen", "log10 e-value", -200, 200, "of those asked together the best answered is gone on from"
+        ),
         Signal("steering.progress", "probability", 0, 1, "highest confidence reached on the class climbed towards"),
         Signal("steering.target", "place", 0, 15, "the place of the class climbed towards among those followed"),
     )
@@ -91,7 +106,8 @@ class Steering:
             best=np.zeros((capacity, CLASSES), np.float32),
             clock=np.zeros(capacity, np.int64),
             began=np.zeros((capacity, LIVE), np.int32),
-            ranks=np.zeros((capacity, LIVE, CLASSES), np.float32),
+            kin=np.zeros((capacity, WINDOW), np.int16),
+            ranks=np.zeros((capacity, LIVE, CLASSES * TAILS), np.float32),
             turns=np.zeros((capacity, LIVE, len(TURN_BETS))),
         )
 
@@ -104,8 +120,8 @@ class Steering:
             fresh=view.fresh,
             cosine=view.cosine,
             joined=view.joined,
-            parent=view.parent,
-            span=view.span,
+            age=view.age,
+            near=(view.joined * scales.r0[view.reference] < scales.q95[view.reference]).astype(np.uint8),
             number=view.number,
             path=view.path,
             classes=scales.classes[view.reference],
@@ -122,7 +138,7 @@ class Steering:
 
 @kernel
 def _observe(moves: Moves, state: SteeringState, out: Out) -> None:
-    bets = np.ones(CLASSES)
+    bets = np.ones(CLASSES * TAILS)
     for i in range(len(moves.slot)):
         c = moves.slot[i]
         if moves.replaced[i] >= 0:
@@ -137,57 +153,55 @@ def _observe(moves: Moves, state: SteeringState, out: Out) -> None:
             event = state.clock[c]
             state.clock[c] += 1
             places = moves.classes[i]
-            out.parent[i] = pair_evidence(state.ranks[c], state.turns[c], state.began[c], event, places)
+            out.chosen[i] = pair_evidence(state.ranks[c], state.turns[c], state.began[c], event, places * TAILS)
             _reach(i, moves, state)
-            if out.parent[i] > 0.0:
+            if out.chosen[i] > 0.0:
                 _aim(i, moves, state, out)
         _remember(i, used and not moves.path[i], moves, state)
 
 
 @kernel
 def _bet(i: int, moves: Moves, state: SteeringState, bets: F64) -> None:
-    """Bet on one event: that it turns back, and, off a mere path, on the rank of its parent's score for each class."""
-    c, places = moves.slot[i], moves.classes[i]
+    """Bet on one event: that it turns back, and on the rank of its nearest's score for each class."""
+    c, places, age = moves.slot[i], moves.classes[i], int(moves.age[i])
     began = state.began[c]
-    open_start(state.ranks[c], state.turns[c], began, state.clock[c], places)
+    open_start(state.ranks[c], state.turns[c], began, state.clock[c], places * TAILS)
     multiply(state.turns[c], began, moves.cosine[i] < BACK, 0.5, TURN_BETS)
-    if moves.path[i] or moves.parent[i] == 0:
+    fresh = moves.number[i] - 1
+    if moves.path[i] or not moves.near[i] or state.kin[c, (fresh - age) % WINDOW] == 0:
         return
-    parent = (moves.number[i] - 1 - moves.parent[i]) % WINDOW
     tie = uniform(moves.key[i], moves.number[i], 0)
     bets[:] = 1.0
     for k in range(places):
-        score = state.scores[c, k, parent]
+        score = state.scores[c, k, (fresh - age) % WINDOW]
         if score != NONE:
-            above, below, known = _count(state.scores[c, k], score, moves.number[i] - 1, moves.span[i])
-            if known >= LEAST:
-                bets[k] = power_bet(max(above + (known - above - below) * tie, 1.0) / known)
+            above, below, known = _around(state.scores[c, k], state.kin[c], score, fresh, age)
+            if known > FELLOWS:
+                tail_bets(max(above + (known - above - below) * tie, 1e-3) / known, bets, k * TAILS)
     for m in range(LIVE):
         if began[m]:
-            share(state.ranks[c], m, bets, places)
+            share(state.ranks[c], m, bets, places * TAILS)
 
 
 @kernel
-def _count(scores: I16, score: np.int16, fresh: int, span: int) -> tuple[int, int, int]:
-    """Count the scores of the newest `span` queries above and below one, and all of them."""
-    above, below, none = np.int16(0), np.int16(0), np.int16(0)  # as wide as the scores, so that it runs in SIMD
-    start = (fresh - span) % WINDOW
-    stop = start + span
-    for w in range(start, min(stop, WINDOW)):
-        above += np.int16(scores[w] > score)
-        below += np.int16(scores[w] < score)
-        none += np.int16(scores[w] == NONE)
-    for w in range(stop - WINDOW):
-        above += np.int16(scores[w] > score)
-        below += np.int16(scores[w] < score)
-        none += np.int16(scores[w] == NONE)
-    return int(above), int(below) - int(none), span - int(none)
+def _around(scores: I16, kin: I16, score: np.int16, fresh: int, age: int) -> tuple[int, int, int]:
+    """Count the scores around that of this age, above and below it, and all of them with itself."""
+    above, below, known = 0, 0, 1
+    for other in range(max(age - AROUND, 1), min(age + AROUND, fresh, WINDOW) + 1):
+        w = (fresh - other) % WINDOW
+        if other == age or scores[w] == NONE or kin[w] == 0 or (other < age and other + kin[w] == age):
+            continue
+        above += scores[w] > score
+        below += scores[w] < score
+        known += 1
+    return above, below, known
 
 
 @kernel
 def _remember(i: int, used: bool, moves: Moves, state: SteeringState) -> None:
     """Put the scores at the query's place of the ring; the place of one that is not used holds none."""
     c, place = moves.slot[i], (moves.number[i] - 1) % WINDOW
+    state.kin[c, place] = moves.age[i] if moves.near[i] else 0
     for k in range(moves.classes[i]):
         known = used and moves.places[i, k] >= 0
         state.scores[c, k, place] = moves.answer[i, k] if known else NONE
@@ -199,7 +213,7 @@ def _forget(c: int, place: int, state: SteeringState) -> None:
     state.best[c, place] = 0.0
     if state.clock[c] > 0:
         state.scores[c, place, :] = NONE
-        state.ranks[c, :, place] = 0.0
+        state.ranks[c, :, place * TAILS : (place + 1) * TAILS] = 0.0
 
 
 @kernel
@@ -222,8 +236,8 @@ def _aim(i: int, moves: Moves, state: SteeringState, out: Out) -> None:
             continue
         worth = 0.0
         for m in range(LIVE):
-            if state.began[c, m]:
-                worth += state.ranks[c, m, k]
+            for j in range(k * TAILS, (k + 1) * TAILS):
+                worth += state.ranks[c, m, j] * (state.began[c, m] > 0)
         if worth > most:
             most, aim = worth, k
     if aim >= 0:

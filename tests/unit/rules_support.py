@@ -18,7 +18,7 @@ CATALOGUE: dict[str, Signal] = {
     **{signal.name: signal for signal in SIGNALS},
     **{
         name: Signal(name, "log10 e-value", -200, 200, "")
-        for name in ("steering.parent", "steering.parent", "recency.nearest", "recency.block", "novelty.made")
+        for name in ("steering.chosen", "steering.chosen", "recency.nearest", "recency.block", "novelty.made")
     },
     "trajectory.queries": Signal("trajectory.queries", "queries", 0, 1e12, ""),
     "steering.target": Signal("steering.target", "class", 0, 1e6, ""),

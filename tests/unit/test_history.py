@@ -18,16 +18,17 @@ from tests import streams
 from tests.twins import Past, geometry
 
 EXACT = (
-    "queries", "since_us", "fresh", "path", "tight_joined", "run", "number", "founder", "record", "age", "parent",
+    "queries", "since_us", "fresh", "path", "tight_joined", "run", "number", "founder", "record", "age",
     "span",
 )  # fmt: skip
 NUMBERS = ("step", "cosine", "near", "joined", "origin", "thread", "tight")
-R0, Q05 = 100.0, 40.0
+R0, RADII = 100.0, (40.0, 70.0, 120.0)
 
 
 def references() -> References:
     scales = Baselines(1, 0).scales
-    scales.r0[0], scales.q05[0] = R0, Q05
+    scales.r0[0] = R0
+    scales.q05[0], scales.q20[0], scales.q50[0] = RADII
     return scales
 
 
@@ -43,7 +44,8 @@ def both(sketch: I16, slot: list[int], seed: int = 0) -> tuple[Geometry, dict[st
     fast = observe(sketch, usable, digest, time_us, slots, np.zeros(n, np.int32), references(), history_state(8))
     pasts: dict[int, Past] = defaultdict(Past)
     rows = [
-        geometry(pasts[slot[i]], sketch[i], bool(usable[i]), int(digest[i]), int(time_us[i]), R0, Q05) for i in range(n)
+        geometry(pasts[slot[i]], sketch[i], bool(usable[i]), int(digest[i]), int(time_us[i]), R0, RADII)
+        for i in range(n)
     ]
     return fast, {name: [row[name] for row in rows] for name in (*EXACT, *NUMBERS)}
 

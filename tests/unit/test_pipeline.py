@@ -55,7 +55,7 @@ def test_nothing_is_judged_before_the_reference_and_everything_after() -> None:
     seen: list[int] = []
 
     def watch(view: View, signals: Columns) -> None:
-        assert set(signals) >= {"steering.parent", "inversion.evidence"}
+        assert set(signals) >= {"steering.chosen", "inversion.evidence"}
         seen.append(len(view.slot))
 
     line = Pipeline(pipelines.sensitive_rules(), LimitSettings(clients=64, models=4), b"tests", watch=watch)

@@ -47,7 +47,7 @@ def test_list_needs_no_numba() -> None:
 
 def test_show_prints_condition_ladder_and_playbook() -> None:
     text = run(app, ["show", "inversion-ascent"]).stdout
-    for part in ("steering.parent >= 3", "critical", "Playbook:", "Misses:", "Invert AI Model"):
+    for part in ("steering.chosen >= 3", "critical", "Playbook:", "Misses:", "Invert AI Model"):
         assert part in text
     data = json.loads(run(app, ["show", "inversion-ascent", "--json"]).stdout)
     assert (data["id"], data["episode_s"], data["technique"]["name"]) == ("inversion-ascent", 3600, "Invert AI Model")

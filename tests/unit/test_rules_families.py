@@ -30,7 +30,7 @@ def test_evidence_is_the_log_of_the_weighted_mean_of_e_values(rows: list[tuple[f
 
 @given(st.lists(st.tuples(LOG_E, LOG_E), min_size=1, max_size=40), st.data())
 def test_a_row_does_not_depend_on_the_rows_beside_it(rows: list[tuple[float, float]], data: st.DataObject) -> None:
-    signals = {"steering.parent": column([r[0] for r in rows]), "novelty.made": column([r[1] for r in rows])}
+    signals = {"steering.chosen": column([r[0] for r in rows]), "novelty.made": column([r[1] for r in rows])}
     signals["trajectory.queries"] = np.abs(signals["novelty.made"]) * 100
     cut = data.draw(st.integers(0, len(rows)))
     parts = [combine({k: v[a:b] for k, v in signals.items()}) for a, b in ((0, cut), (cut, len(rows)))]

@@ -27,7 +27,7 @@ def alerts_of(folder: Path, text: str = RULE, client: str = "key-1") -> list[Ale
     ruleset = ruleset_of(folder, text)
     climb = [0.0, 5.0, 5.0, 9.0]
     signals = {
-        "steering.parent": column(climb),
+        "steering.chosen": column(climb),
         "recency.nearest": column([math.nan, 1.0, 1.0, 1.0]),
         "steering.progress": column([0.1, 0.2, 0.3, 0.95]),
         "steering.target": column([3.0] * 4),
@@ -69,7 +69,7 @@ def test_every_condition_is_shown_met_or_not(tmp_path: Path) -> None:
 
 def test_contributions_are_the_tests_that_spoke(tmp_path: Path) -> None:
     raised, _ = alerts_of(tmp_path)
-    assert raised.contributions == {"steering.parent": 5.0, "recency.nearest": 1.0}
+    assert raised.contributions == {"steering.chosen": 5.0, "recency.nearest": 1.0}
 
 
 def test_the_reason_is_one_sentence_with_numbers(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_the_reason_is_one_sentence_with_numbers(tmp_path: Path) -> None:
     reason = escalated.reason
     assert reason.startswith("A climb: client key-1 on model scorer, towards class 3, 13 queries: ")
     assert "inversion.progress 0.95 (>= 0.9)" in reason
-    assert "strongest test steering.parent 9" in reason
+    assert "strongest test steering.chosen 9" in reason
     assert reason.endswith(".")
 
 
