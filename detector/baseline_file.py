@@ -36,7 +36,8 @@ SUFFIX = ".npz"
 MOST_BYTES = 256 << 20
 MOST_WIDTH = 1 << 20
 SEAL = "seal"
-LOW = {"row_count": 0, "width": 0, "classes": 2, "r0": 1, "q95": 1, "q50": 1, "q20": 1, "q05": 1, "radius": 0, "minute_sd": 0} | {
+LOW = {"row_count": 0, "width": 0, "classes": 2, "r0": 1, "q95": 1, "q50": 1, "q20": 1, "q05": 1, "radius": 0} | {
+    "minute_sd": 0,
     "near_rate": 0, "trained_chance": 0, "trained_rate": 0, "malformed_rate": 0,
     "input_width": 0, "inverse_sd": 0, "bin_scale": 0, "feature": -1, "closeness": 0,
     "alike": 0, "recent": 0, "twins": 0, "alike_rate": 0, "twin_rate": 0, "twin_repeat": 0, "same": 0,

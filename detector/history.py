@@ -33,7 +33,7 @@ class HistoryState(NamedTuple):
     digests: U32  # [slots, 256] upper half of the digests of fresh queries
     wide: I32  # [slots, 256] thread number of each (number of its first query + 1)
     tight: I32  # [slots, 128]
-    chain: I32  # [slots, 3, 256] where the chain of near copies began, one row a radius
+    chain: I16  # [slots, 3, 256] how many queries before each its chain of near ones began, one row a radius
     fresh: I64  # [slots] fresh queries so far
     queries: I64  # [slots] all queries so far, with or without input
     since_us: I64  # [slots] event time of the first query
@@ -72,7 +72,7 @@ def history_state(capacity: int) -> HistoryState:
         digests=np.zeros((capacity, WINDOW), np.uint32),
         wide=np.zeros((capacity, WINDOW), np.int32),
         tight=np.zeros((capacity, TIGHT), np.int32),
-        chain=np.zeros((capacity, CHAINS, WINDOW), np.int32),
+        chain=np.zeros((capacity, CHAINS, WINDOW), np.int16),
         fresh=np.zeros(capacity, np.int64),
         queries=np.zeros(capacity, np.int64),
         since_us=np.zeros(capacity, np.int64),
@@ -173,7 +173,7 @@ def _measure(
     known = min(fresh, WINDOW)
     wide, tight_thread = np.int32(fresh + 1), np.int32(fresh + 1)  # of its own, unless it joins one
     if known == 0:
-        state.wide[c, place], state.tight[c, place % TIGHT], state.chain[c, :, place] = wide, tight_thread, wide
+        state.wide[c, place], state.tight[c, place % TIGHT], state.chain[c, :, place] = wide, tight_thread, 0
         return
     ring = state.ring[c]
     _distances(ring, x, squared)
@@ -192,10 +192,10 @@ def _measure(
     out.span[i] = known
     for radius in range(CHAINS - 1, -1, -1):  # the narrowest that joins decides
         joins = out.joined[i] < close[radius]
-        chain = state.chain[c, radius, nearest] if joins else np.int32(fresh + 1)
-        state.chain[c, radius, place] = chain  # nobody asks the place again before it is due
+        length = min(state.chain[c, radius, nearest] + out.age[i], WINDOW) if joins else 0  # longer ones all span alike
+        state.chain[c, radius, place] = length
         if joins:
-            out.span[i] = min(known, fresh + 1 - chain)
+            out.span[i] = min(known, length)
     if out.joined[i] < WIDE_R:
         wide = state.wide[c, nearest]
         head, cosine = _thread_turn(state.wide[c], fresh, known, nearest, ring, x, gap)

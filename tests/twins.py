@@ -88,7 +88,8 @@ def geometry(past: Past, x: I16, usable: bool, digest: int, time_us: int, r0: fl
     if not usable or digest in [q.digest for q in window]:
         return row
     row |= {"fresh": 1, "number": len(past.fresh) + 1}
-    new = Asked(x.astype(np.float32), digest, *[len(past.fresh)] * 2, [len(past.fresh)] * len(radii))
+    number = len(past.fresh)
+    new = Asked(x.astype(np.float32), digest, number, number, [number] * len(radii))
     if window:
         _measure(row, new, window, r0, radii)
     row |= {"founder": new.wide + 1, "record": new.tight + 1}

@@ -15,7 +15,7 @@ from detector import answers
 from detector.detectors import View, probing, recency, steering, training, volume
 from detector.events import EventBatch
 from detector.evidence import SWITCH, TAIL_POWERS
-from tests.twins import Mixture, Pair, stakes, tails
+from tests.twins import Mixture, Pair, power, stakes, tails
 from tests.twins_differences import ChoicesTwin, DifferencesTwin
 from tests.twins_novelty import MalformedTwin, NoveltyTwin
 from tests.twins_reach import ReachTwin

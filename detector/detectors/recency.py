@@ -5,14 +5,15 @@ in any fixed way, however narrow or crowded, has nearest neighbours of every age
 remembered queries is a conformal p-value, age / m; it is bet on where that neighbour is nearer than benign ones are
 to each other (their 95 % quantile). Records come in blocks, too: copies of one after the other, habits that change.
 They are exchangeable inside a block only, so for a query that joins a chain of near ones, m counts from where the
-narrowest such chain began (radii: 5, 20 and 50 % of how near benign rows are to each other). Paths (sensors, video, sliders) have
-recent neighbours too, so the queries must also turn back (cosine below −0.1) more often than not: the smaller of the
-two e-values counts.
+narrowest such chain began (radii: 5, 20 and 50 % of how near benign rows are to each other). Paths (sensors, video,
+sliders) have recent neighbours too, so the queries must also turn back (cosine below −0.1) more often than not: the
+smaller of the two e-values counts.
 
 Null: the order of the client's queries is exchangeable, or they go on in their direction at least every second time.
 Sees: hill climbing, populations, gradient estimates, boundary walks, noise copies, also between four dummies of five:
-a dummy's neighbour is of any age. Needs no answers. Cannot see: searches wider than the reference; repeats.
-Fooled by: changing habits (a fast drift, sorted batches), explainers that walk from one record to another.
+a dummy's neighbour is of any age. Needs no answers. Cannot see: searches wider than the reference; repeats; much of
+a search that narrows, where a chain begins with every narrower radius. Fooled by: fast drifts, records in a sorted
+order, explainers that walk from one record to another (`explainer.parts` tells most of them).
 Source: our measurement (docs/detection.md); conformal ranks after Vovk, Gammerman & Shafer.
 """
 

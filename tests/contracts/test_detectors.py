@@ -18,7 +18,7 @@ from detector.history import history_state
 from tests.contracts import detector_suite
 from tests.contracts.detector_suite import CHECKS, slot_bytes
 
-BUDGET = 40 * 1024
+BUDGET = 42 * 1024
 cuts = st.lists(st.integers(0, 160), max_size=6)
 
 
@@ -35,7 +35,7 @@ def test_batches_of_one_give_the_bytes_of_one_batch(detector: Detector) -> None:
     detector_suite.does_not_see_batches(detector, 5, range(160))
 
 
-def test_a_client_costs_at_most_40_kilobytes() -> None:
+def test_a_client_costs_at_most_42_kilobytes() -> None:
     states = [history_state(1), block_state(1), answer_state(1), *(d.state(1) for d in discover())]
     assert sum(slot_bytes(state) for state in states) <= BUDGET
 
