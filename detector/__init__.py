@@ -13,6 +13,7 @@ The modules in the order in which the data meets them:
     campaigns.py clients that act as one, judged as one; kinship.py: who goes on from whose queries
     pipeline.py all of detection in order; service.py: the one loop around it; snapshot.py: state on disk
     stores/     Elasticsearch and SQLite behind one protocol
+    lifecycle.py what analysts may do with an alert; commands/alerts_*.py are their day
 """
 
 __version__ = "0.1.0"

@@ -27,7 +27,7 @@ COMMANDS = {
     "evaluate": "Score detection on captures of which the truth is known.",
     "run": "Watch prediction events in Kafka and write alerts to the store.",
     "setup": "Make what the alert store needs: tables or index templates.",
-    "alerts": "List and read alerts.",
+    "alerts": "List, read, explain and triage alerts.",
     "rules": "Detection rules: list, show, check, lock.",
     "training-index": "Index a model's training records, so that queries for them show.",
     "canary": "Plant made-up records in training data, which no stranger can know.",

@@ -108,6 +108,7 @@ class Settings(BaseSettings):
     secret: SecretStr = SecretStr(
         "querywatch"
     )  # keys the hashes of client ids, so that nobody can choose colliding ones
+    analyst: str = ""  # who acts in `querywatch alerts`; "" = the account on this machine
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     kafka: KafkaSettings = KafkaSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()

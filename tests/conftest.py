@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import servers
+from tests.commandline import Querywatch, in_process
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -65,3 +66,9 @@ def elasticsearch_server(_elasticsearch: servers.Server) -> Iterator[servers.Ser
 def fresh_name() -> str:
     """A name that no other test uses, fit for a topic, a group and a namespace."""
     return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def querywatch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Querywatch:
+    """The command line: `querywatch("alerts", "list", folder=…)`."""
+    return in_process(monkeypatch, capsys)

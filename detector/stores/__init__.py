@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from detector.alerts import Document
+from detector.lifecycle import Change
 
 Documents = list[Document]  # the stores have a method `list`, which hides the type below it
 
@@ -42,11 +43,20 @@ class AlertQuery:
     model: str = ""
     client: str = ""
     status: str = ""
+    owner: str = ""
     limit: int = 100
 
 
+class Triaged(NamedTuple):
+    """What became of an analyst's change of one alert."""
+
+    alert_id: str
+    state: Document | None  # after the change; None where it was refused
+    refused: str = ""  # why
+
+
 class AlertStore(Protocol):
-    """Alert events (immutable) and alert states (one a raised episode), as alerts.py writes them."""
+    """Alert events (immutable), alert states (one a raised episode) and the triage log (lifecycle.py)."""
 
     def setup(self, *, dry_run: bool = False) -> list[str]:
         """Make what the store needs (tables, templates); idempotent. Returns what was, or would be, done."""
@@ -62,6 +72,12 @@ class AlertStore(Protocol):
 
     def events(self, alert_id: str) -> Documents:
         """Return the alert events of one episode, oldest first."""
+
+    def triage(self, alert_ids: Sequence[str], change: Change) -> Sequence[Triaged]:
+        """Apply an analyst's change to alerts (whole ids) as they are now, each with its log entry or not at all."""
+
+    def log(self, alert_id: str = "") -> Documents:
+        """Return the triage log of one alert, or of all, each alert's entries in the order of their changes."""
 
     def close(self) -> None:
         """Let go of connections; safe to call twice."""

@@ -2,6 +2,7 @@
 
     logs-querywatch.alert-<ns>         alert events          logs-querywatch.replay-<ns>   results of replays
     querywatch-alerts-<ns>-YYYY.MM     states, by the month of the episode's start; alias querywatch-alerts-<ns>
+    logs-querywatch.triage-<ns>        who changed which state, when and why (elastic_triage.py)
 
 An event is stored exactly once although a data stream promises unique ids only until it rolls over: the state is
 created first, with the event inside it as pending; the event is appended under its deterministic id; then the state
@@ -18,9 +19,11 @@ import orjson
 import structlog
 
 from detector.alerts import Document, rfc3339
+from detector.lifecycle import Change
 from detector.settings import ElasticsearchSettings
-from detector.stores import AlertQuery, Documents, Rejected, StoreUnavailableError, Written, bulk, episodes
+from detector.stores import AlertQuery, Documents, Rejected, StoreUnavailableError, Triaged, Written, bulk, episodes
 from detector.stores.cluster import PAGE, Cluster
+from detector.stores.elastic_triage import Triage
 from detector.stores.templates import Template, templates
 
 _CONTENTION = 20  # rounds of optimistic updates before giving up: far more than there are workers
@@ -55,6 +58,7 @@ class ElasticStore:
         self.event_stream = f"logs-querywatch.alert-{namespace}"
         self.replay_stream = f"logs-querywatch.replay-{namespace}"
         self._cluster = Cluster(settings, patience_s)
+        self._triage = Triage(self._cluster, self.alias, f"logs-querywatch.triage-{namespace}")
         self._ready = False
 
     # -- setup ---------------------------------------------------------------------------------------------------
@@ -244,6 +248,7 @@ class ElasticStore:
         for episode in left:
             episode.documents = list(_own(episode.state)["pending"])
         self._append_events(left, Written())
+        self._triage.complete([(e.index, e.id) for e in left if _own(e.state).get("unlogged")])
         return sum(len(e.documents) for e in left)
 
     def _stored_events(self, ids: Sequence[str]) -> set[str]:
@@ -277,6 +282,7 @@ class ElasticStore:
             "querywatch.model.name": query.model,
             "related.user": query.client,
             "querywatch.status": query.status,
+            "querywatch.assignee": query.owner,
         }
         filters: list[Document] = [{"term": {name: value}} for name, value in terms.items() if value]
         if query.severities:
@@ -316,6 +322,18 @@ class ElasticStore:
         self._cluster.refresh(self.replay_stream)
         order = [{"@timestamp": "asc"}, {"event.id": "asc"}, {"querywatch.rule_hash": "asc"}]
         return [hit["_source"] for hit in self._cluster.search(self.replay_stream, query, order, limit=100_000)]
+
+    # -- triage --------------------------------------------------------------------------------------------------
+
+    def triage(self, alert_ids: Sequence[str], change: Change) -> Sequence[Triaged]:
+        """Apply an analyst's change to each alert as it is now."""
+        if self.replay:
+            return [Triaged(alert, None, "results of replays are not triaged") for alert in alert_ids]
+        return self._triage.change(alert_ids, change)
+
+    def log(self, alert_id: str = "") -> Documents:
+        """Return the triage log of one alert, or of all."""
+        return [] if self.replay else self._triage.log(alert_id)
 
     def close(self) -> None:
         """Close the connections."""

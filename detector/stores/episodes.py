@@ -2,8 +2,9 @@
 
 A state shows the strongest event of its episode (highest severity, then latest) and grows only upwards: merging the
 same events again, or in another order, changes nothing. What analysts set (status, assignee, disposition) is never
-touched. Three lists of a state belong to the store alone: `pending` holds events not yet known to be stored, `written`
-and `refused` the ids of those that were stored or can never be.
+touched. Four lists of a state belong to the store alone: `pending` holds events not yet known to be stored, `written`
+and `refused` the ids of those that were stored or can never be, `unlogged` entries of the triage log that are
+not yet.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import Any
 import orjson
 
 from detector.alerts import SEVERITIES, Document, digest, rfc3339
+from detector.lifecycle import FIELDS, Change, apply
 from detector.stores import AlertQuery
 
-_BOOKKEEPING = ("pending", "written", "refused", "unwritten")
-_ANALYST = ("status", "assignee", "disposition")
+_BOOKKEEPING = ("pending", "written", "refused", "unwritten", "unlogged")
 
 
 def event_id(document: Document) -> str:
@@ -63,7 +64,7 @@ def begin(documents: Sequence[Document]) -> Document:
     """Return the state of a new episode from its events, all of them pending."""
     state = copy.deepcopy(documents[0])
     own = state["querywatch"]
-    own.update(status="new", pending=[], written=[], refused=[], unwritten=0)
+    own.update(status="new", raised_at=state["event"]["created"], pending=[], written=[], refused=[], unwritten=0)
     return merge(state, documents)
 
 
@@ -77,8 +78,12 @@ def merge(state: Document, documents: Iterable[Document]) -> Document:
         known = {*own["written"], *own["refused"], *(event_id(d) for d in own["pending"])}
         if identity not in known:
             own["pending"].append(document)
-        own["unwritten"] = len(own["pending"])
+        own["unwritten"] = _unwritten(own)
     return merged
+
+
+def _unwritten(own: Document) -> int:
+    return len(own["pending"]) + len(own.get("unlogged", ()))
 
 
 def _absorb(state: Document, document: Document) -> Document:
@@ -86,8 +91,10 @@ def _absorb(state: Document, document: Document) -> Document:
     result = state
     if _strength(document) > _strength(state):
         result = copy.deepcopy(document)
-        kept = {key: own[key] for key in (*_BOOKKEEPING, *_ANALYST) if key in own}
+        kept = {key: own[key] for key in (*_BOOKKEEPING, *FIELDS) if key in own}
         result["querywatch"].update(kept)
+    first = own.get("raised_at", state["event"]["created"])
+    result["querywatch"]["raised_at"] = min(first, document["event"]["created"])
     result["@timestamp"] = max(state["@timestamp"], document["@timestamp"])
     result["querywatch"]["queries"] = max(own["queries"], other["queries"])
     result["querywatch"]["episode"]["suppressed"] = max(own["episode"]["suppressed"], other["episode"]["suppressed"])
@@ -106,8 +113,33 @@ def mark(state: Document, written: Iterable[str], refused: Iterable[str] = ()) -
     own["written"] = sorted({*own["written"], *written})
     own["refused"] = sorted({*own["refused"], *refused})
     own["pending"] = [d for d in own["pending"] if event_id(d) not in {*own["written"], *own["refused"]}]
-    own["unwritten"] = len(own["pending"])
+    own["unwritten"] = _unwritten(own)
     return marked
+
+
+def triaged(state: Document, change: Change) -> Document:
+    """Return the state after an analyst's change, its log entry unlogged; RefusedError where it is not allowed."""
+    before = state["querywatch"].get("unlogged", [])
+    changed, entry = apply(state, change)
+    own = changed["querywatch"]
+    own["unlogged"] = [*before, entry]
+    own["unwritten"] = _unwritten(own)
+    return changed
+
+
+def logged(state: Document, entries: Iterable[str]) -> Document:
+    """Return the state with some entries of the triage log known to be stored."""
+    marked = copy.deepcopy(state)
+    own, known = marked["querywatch"], set(entries)
+    own["unlogged"] = [e for e in own.get("unlogged", ()) if event_id(e) not in known]
+    own["unwritten"] = _unwritten(own)
+    return marked
+
+
+def log_order(entries: Iterable[Document]) -> list[Document]:
+    """Return entries of the triage log as they happened, each once."""
+    once = {event_id(entry): entry for entry in entries}
+    return sorted(once.values(), key=lambda e: (alert_id(e), e["querywatch"]["triage"]["number"], event_id(e)))
 
 
 def public(state: Document) -> Document:
@@ -154,4 +186,5 @@ def matches(state: Document, query: AlertQuery, since: str, until: str) -> bool:
         and (not query.model or own["model"]["name"] == query.model)
         and (not query.client or query.client in state["related"]["user"])
         and (not query.status or own["status"] == query.status)
+        and (not query.owner or own.get("assignee") == query.owner)
     )

@@ -14,10 +14,10 @@ from typing import Any
 import orjson
 
 from detector.alerts import Document, rfc3339
-from detector.stores import AlertQuery, Documents, Rejected, StoreUnavailableError, Written, episodes
+from detector.lifecycle import Change, RefusedError
+from detector.stores import AlertQuery, Documents, Rejected, StoreUnavailableError, Triaged, Written, episodes
 
-SCHEMA_VERSION = 1
-SCHEMA = """
+_FIRST = """
 CREATE TABLE alert_event (
     namespace TEXT NOT NULL, event_id TEXT NOT NULL, alert_id TEXT NOT NULL, document BLOB NOT NULL,
     PRIMARY KEY (namespace, event_id)
@@ -35,6 +35,16 @@ CREATE TABLE replay_event (
 ) WITHOUT ROWID;
 CREATE INDEX replay_event_by_alert ON replay_event (namespace, alert_id);
 """
+_TRIAGE = """
+ALTER TABLE alert_state ADD COLUMN assignee TEXT NOT NULL DEFAULT '';
+CREATE TABLE triage_log (
+    namespace TEXT NOT NULL, alert_id TEXT NOT NULL, entry_id TEXT NOT NULL, document BLOB NOT NULL,
+    PRIMARY KEY (namespace, alert_id, entry_id)
+) WITHOUT ROWID;
+"""
+SCHEMAS = (_FIRST, _TRIAGE)  # each makes of the tables of one version those of the next
+SCHEMA_VERSION = len(SCHEMAS)
+_NOT_TRIAGED = "results of replays are not triaged"
 
 
 class SqliteStore:
@@ -93,10 +103,13 @@ class SqliteStore:
         row = db.execute(select, (self.namespace, alert)).fetchone()
         state = episodes.merge(orjson.loads(row[0]), [document]) if row else episodes.begin([document])
         state = episodes.mark(state, [episodes.event_id(document)])  # the same transaction holds both
+        self._save(db, state)
+
+    def _save(self, db: sqlite3.Connection, state: Document) -> None:
         own = state["querywatch"]
         columns = (
             self.namespace,
-            alert,
+            own["alert_id"],
             state["@timestamp"],
             own["severity"],
             state["rule"]["id"],
@@ -104,8 +117,45 @@ class SqliteStore:
             own["status"],
             orjson.dumps(state["related"]["user"]).decode(),
             episodes.serialise(state),
+            own.get("assignee", ""),
         )
-        db.execute("INSERT OR REPLACE INTO alert_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", columns)
+        db.execute("INSERT OR REPLACE INTO alert_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", columns)
+
+    def triage(self, alert_ids: Sequence[str], change: Change) -> Sequence[Triaged]:
+        """Apply an analyst's change and its log entries in one transaction."""
+        if self.replay:
+            return [Triaged(alert, None, _NOT_TRIAGED) for alert in alert_ids]
+        if not alert_ids:
+            return []
+        with self._errors(), self._transaction() as db:
+            return [self._triage_one(db, alert, change) for alert in dict.fromkeys(alert_ids)]
+
+    def _triage_one(self, db: sqlite3.Connection, alert: str, change: Change) -> Triaged:
+        select = "SELECT document FROM alert_state WHERE namespace = ? AND alert_id = ?"
+        row = db.execute(select, (self.namespace, alert)).fetchone()
+        if row is None:
+            return Triaged(alert, None, "there is no such alert")
+        try:
+            state = episodes.triaged(orjson.loads(row[0]), change)
+        except RefusedError as error:
+            return Triaged(alert, None, str(error))
+        entries = [
+            (self.namespace, alert, episodes.event_id(entry), episodes.serialise(entry))
+            for entry in state["querywatch"]["unlogged"]
+        ]
+        db.executemany("INSERT OR REPLACE INTO triage_log VALUES (?, ?, ?, ?)", entries)
+        state = episodes.logged(state, [entry_id for _, _, entry_id, _ in entries])
+        self._save(db, state)
+        return Triaged(alert, episodes.public(state))
+
+    def log(self, alert_id: str = "") -> Documents:
+        """Return the triage log of one alert, or of all."""
+        if self.replay:
+            return []
+        select, values = "SELECT document FROM triage_log WHERE namespace = ?", [self.namespace]
+        if alert_id:
+            select, values = f"{select} AND alert_id = ?", [*values, alert_id]
+        return episodes.log_order(self._read(select, values))
 
     def list(self, query: AlertQuery) -> Documents:
         """Return alert states, newest first."""
@@ -123,6 +173,7 @@ class SqliteStore:
             ("model = ?", query.model),
             ("EXISTS (SELECT 1 FROM json_each(clients) WHERE value = ?)", query.client),
             ("status = ?", query.status),
+            ("assignee = ?", query.owner),
         ):
             if value:
                 conditions.append(condition)
@@ -182,12 +233,14 @@ class SqliteStore:
         version = self._version(db)
         if version == 0:
             db.execute("PRAGMA journal_mode = WAL")
+        if version < SCHEMA_VERSION:
             db.execute("BEGIN IMMEDIATE")
-            version = self._version(db)
-            if version == 0:  # not made by another process in the meantime
-                for statement in SCHEMA.split(";\n"):
+            version = self._version(db)  # another process may have been faster
+            for schema in SCHEMAS[version:]:
+                for statement in schema.split(";\n"):
                     db.execute(statement)
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            version = max(version, SCHEMA_VERSION)
+            db.execute(f"PRAGMA user_version = {version}")
             db.execute("COMMIT")
         if version > SCHEMA_VERSION:
             raise StoreUnavailableError(

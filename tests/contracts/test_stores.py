@@ -12,25 +12,25 @@ from typing import Any
 import pytest
 
 from detector.alerts import Document
+from detector.lifecycle import Change
 from detector.settings import ElasticsearchSettings
-from detector.stores import AlertQuery, AlertStore, Documents, Written
+from detector.stores import AlertQuery, AlertStore, Documents, Triaged, Written
 from detector.stores.elastic import ElasticStore
 from detector.stores.sqlite import SqliteStore
 from tests.alert_samples import START_US, escalated, make_document
-
-NS = "contract"
-Open = Callable[..., AlertStore]  # open(replay=False): another handle on the same alerts, as a restart would take
+from tests.contracts import triage_suite
+from tests.contracts.triage_suite import NOW_US, NS, Open, everything, identity
 
 
 def check_an_alert_is_read_back_as_it_was_written(open_store: Open) -> None:
     document = make_document(NS)
     store = open_store()
     assert _counts(store.write([document])) == (1, 0, 0)
-    (event,) = store.events(_id(document))
+    (event,) = store.events(identity(document))
     ingested = event["event"].pop("ingested")
     assert ingested > document["event"]["created"]
     assert event == document
-    state = store.get(_id(document))
+    state = store.get(identity(document))
     assert state is not None
     assert state["querywatch"]["status"] == "new"
     assert not {"pending", "written", "refused", "unwritten"} & set(state["querywatch"])
@@ -43,17 +43,17 @@ def check_what_was_written_survives_a_restart(open_store: Open) -> None:
     store.write([make_document(NS)])
     store.close()
     store.close()
-    assert [_id(s) for s in open_store().list(AlertQuery())] == [_id(make_document(NS))]
+    assert [identity(s) for s in open_store().list(AlertQuery())] == [identity(make_document(NS))]
 
 
 def check_an_event_that_comes_again_is_a_duplicate_and_changes_nothing(open_store: Open) -> None:
     first, second = make_document(NS), escalated(NS)
     store = open_store()
     assert _counts(store.write([first, second, first])) == (2, 1, 0)
-    before = _everything(store, first)
+    before = everything(store, first)
     again = [make_document(NS, created_s=5000), escalated(NS, created_s=5000)]
     assert _counts(open_store().write(again)) == (0, 2, 0)
-    assert _everything(store, first) == before
+    assert everything(store, first) == before
 
 
 def check_events_in_any_order_give_the_same_state(open_store: Open) -> None:
@@ -68,9 +68,9 @@ def check_events_in_any_order_give_the_same_state(open_store: Open) -> None:
         store = open_store()
         for k in order:
             store.write([events[k]])
-        state = store.get(_id(events[0]))
+        state = store.get(identity(events[0]))
         assert state is not None
-        assert [e["querywatch"]["severity"] for e in store.events(_id(state))] == ["medium", "high", "critical"]
+        assert [e["querywatch"]["severity"] for e in store.events(identity(state))] == ["medium", "high", "critical"]
         assert state["@timestamp"] == events[2]["@timestamp"]
         states.append(_without_ids(state))
     assert states == [states[0]] * 6
@@ -124,25 +124,28 @@ def check_every_filter_keeps_what_matches_only(open_store: Open) -> None:
     assert clients(until_us=second_us) == ["key-7"]
     assert clients(until_us=second_us + 1, since_us=second_us, model="credit") == ["key-8"]
     assert clients(client="key' OR 1=1 --") == []
+    assert clients(owner="anna") == []
+    store.triage([identity(make_document(NS))], Change("ack", "anna", NOW_US))
+    assert clients(owner="anna") == clients(status="acknowledged") == ["key-7"]
 
 
 def check_an_alert_is_found_by_the_start_of_its_id_when_only_one_has_it(open_store: Open) -> None:
     store = open_store()
     documents = [make_document(NS, client_id=f"key-{i}") for i in range(3)]
     store.write(documents)
-    identity = _id(documents[0])
-    for start in (identity, identity[:8]):
+    whole = identity(documents[0])
+    for start in (whole, whole[:8]):
         found = store.get(start)
         assert found is not None
-        assert _id(found) == identity
-    assert store.get(identity[:3]) is None, "too short"
+        assert identity(found) == whole
+    assert store.get(whole[:3]) is None, "too short"
     assert store.get("zzzz") is None
     assert store.get("%%%%") is None
     assert store.events("zzzz") == []
     common = _two_with_a_common_start(NS)
     store.write(common)
-    assert store.get(_id(common[0])[:4]) is None, "two have it"
-    assert store.get(_id(common[0])) is not None
+    assert store.get(identity(common[0])[:4]) is None, "two have it"
+    assert store.get(identity(common[0])) is not None
 
 
 def check_replayed_alerts_never_reach_the_live_ones(open_store: Open) -> None:
@@ -151,16 +154,16 @@ def check_replayed_alerts_never_reach_the_live_ones(open_store: Open) -> None:
     assert _counts(store.write([live, replayed])) == (2, 0, 0)
     assert _counts(store.write([replayed])) == (0, 1, 0)
     assert [s["user"]["id"] for s in store.list(AlertQuery())] == ["key-7"]
-    assert store.get(_id(replayed)) is None
-    assert store.events(_id(replayed)) == []
+    assert store.get(identity(replayed)) is None
+    assert store.events(identity(replayed)) == []
     reader = open_store(replay=True)
     assert [s["user"]["id"] for s in reader.list(AlertQuery())] == ["key-8"]
     assert reader.list(AlertQuery(client="key-7")) == []
-    assert reader.get(_id(live)) is None
-    state = reader.get(_id(replayed)[:12])
+    assert reader.get(identity(live)) is None
+    state = reader.get(identity(replayed)[:12])
     assert state is not None
     assert state["querywatch"]["status"] == "new"
-    assert len(reader.events(_id(replayed))) == 1
+    assert len(reader.events(identity(replayed))) == 1
 
 
 def check_a_replay_with_a_changed_rule_replaces_the_older_result(open_store: Open) -> None:
@@ -170,7 +173,7 @@ def check_a_replay_with_a_changed_rule_replaces_the_older_result(open_store: Ope
     (state,) = reader.list(AlertQuery())
     assert state["querywatch"]["rule_hash"] == "tuned"
     assert state["querywatch"]["severity"] == "medium"
-    assert [e["event"]["reason"] for e in reader.events(_id(state))] == ["after tuning"]
+    assert [e["event"]["reason"] for e in reader.events(identity(state))] == ["after tuning"]
 
 
 def check_a_document_that_is_no_unicode_is_rejected_and_the_others_stored(open_store: Open) -> None:
@@ -196,10 +199,10 @@ def check_many_alerts_at_once_are_all_stored_and_listed(open_store: Open) -> Non
     store = open_store()
     assert _counts(store.write(documents)) == (1203, 0, 0)
     found = store.list(AlertQuery(limit=5000))
-    expected = sorted(documents, key=_id)
+    expected = sorted(documents, key=identity)
     expected.sort(key=lambda d: str(d["@timestamp"]), reverse=True)
-    assert [_id(s) for s in found] == [_id(d) for d in expected]
-    assert [_id(s) for s in store.list(AlertQuery(limit=600))] == [_id(d) for d in expected[:600]]
+    assert [identity(s) for s in found] == [identity(d) for d in expected]
+    assert [identity(s) for s in store.list(AlertQuery(limit=600))] == [identity(d) for d in expected[:600]]
 
 
 def check_writers_at_the_same_time_store_each_event_once(open_store: Open) -> None:
@@ -220,7 +223,7 @@ def check_writers_at_the_same_time_store_each_event_once(open_store: Open) -> No
     store = open_store()
     states = store.list(AlertQuery())
     assert [s["querywatch"]["severity"] for s in states] == ["critical"] * 20
-    assert all(len(store.events(_id(s))) == 2 for s in states)
+    assert all(len(store.events(identity(s))) == 2 for s in states)
     assert sum(t.stored + t.duplicates for t in totals) == 3 * len(documents)
     assert sum(t.stored for t in totals) <= len(documents)  # less, where one completed what another had begun
 
@@ -242,10 +245,11 @@ def check_an_empty_store_has_no_alerts(open_store: Open) -> None:
     assert store.list(AlertQuery()) == []
     assert store.get("0000") is None
     assert store.events("0" * 32) == []
+    assert store.log() == []
     assert _counts(store.write([])) == (0, 0, 0)
 
 
-CHECKS = [value for name, value in sorted(globals().items()) if name.startswith("check_")]
+CHECKS = [value for name, value in sorted({**globals(), **vars(triage_suite)}.items()) if name.startswith("check_")]
 
 
 # -- the stores that are held to it --------------------------------------------------------------------------------
@@ -287,10 +291,19 @@ class WrongStore:
         return self.documents[: query.limit + 1]
 
     def get(self, alert_id: str) -> Document | None:
-        return next((d for d in self.documents if _id(d) >= alert_id), self.documents[0] if self.documents else None)
+        return next(
+            (d for d in self.documents if identity(d) >= alert_id), self.documents[0] if self.documents else None
+        )
 
     def events(self, alert_id: str) -> Documents:
-        return [d for d in self.documents if _id(d) <= alert_id]
+        return [d for d in self.documents if identity(d) <= alert_id]
+
+    def triage(self, alert_ids: Sequence[str], change: Change) -> Sequence[Triaged]:
+        del change
+        return [Triaged(alert, self.documents[0]) for alert in alert_ids]
+
+    def log(self, alert_id: str = "") -> Documents:
+        return self.events(alert_id or "g")
 
     def close(self) -> None:
         self.documents.clear()
@@ -310,16 +323,8 @@ def _run(check: Callable[[Open], None], open_store: Open) -> None:
             store.close()
 
 
-def _id(document: Document) -> str:
-    return str(document["querywatch"]["alert_id"])
-
-
 def _counts(written: Written) -> tuple[int, int, int]:
     return written.stored, written.duplicates, len(written.rejected)
-
-
-def _everything(store: AlertStore, document: Document) -> tuple[Documents, Document | None, Documents]:
-    return store.list(AlertQuery()), store.get(_id(document)), store.events(_id(document))
 
 
 def _without_ids(state: Document) -> Document:
@@ -337,7 +342,7 @@ def _two_with_a_common_start(namespace: str) -> Documents:
     seen: dict[str, Document] = {}
     for i in itertools.count():
         document = make_document(namespace, client_id=f"twin-{i}")
-        other = seen.setdefault(_id(document)[:4], document)
+        other = seen.setdefault(identity(document)[:4], document)
         if other is not document:
             return [other, document]
     raise AssertionError

@@ -8,49 +8,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import pytest
 
-from detector.cli import main
 from detector.commands.text import printable
 from detector.stores import AlertQuery
 from detector.stores.sqlite import SqliteStore
 from tests.alert_samples import escalated, make_document
+from tests.commandline import Querywatch, Result
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "evil[bold red]\x1b[31m\r\n--limit\u202e"
-
-
-class Result(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-class Querywatch(Protocol):
-    def __call__(self, *arguments: str, folder: Path, **environment: str) -> Result: ...
-
-
-@pytest.fixture
-def querywatch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Querywatch:
-    """The command line with its real entry point, in this process for speed."""
-
-    def call(*arguments: str, folder: Path, **environment: str) -> Result:
-        monkeypatch.setenv("QUERYWATCH_CONFIG", "")  # so that what --config sets is undone
-        for name in [name for name in os.environ if name.startswith("QUERYWATCH_")]:
-            monkeypatch.delenv(name)
-        for name, value in {"NO_COLOR": "1", **environment}.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.chdir(folder)
-        monkeypatch.setattr(sys, "argv", ["querywatch", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as done:
-            main()
-        said = capsys.readouterr()
-        return Result(int(done.value.code or 0), said.out, said.err)
-
-    return call
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from numpy.random import Generator
 
 from detector.alerts import SEVERITIES, Alert, Engine, document
 from detector.campaigns import Judged, network
-from detector.commands.alerts import _links
+from detector.commands.alerts_page import links
 from detector.detectors import View
 from detector.events import F32
 from detector.pipeline import Pipeline
@@ -127,8 +127,8 @@ def test_the_alert_says_who_and_why() -> None:
     assert own["links"]["trajectory"] > 3
     assert alert.client_id == alert.members[0]
     assert f"{own['size']} clients acting as one" in alert.reason
-    assert "from 2 networks" in _links(own["links"])
-    assert _links({}) == ""
+    assert "from 2 networks" in links(own["links"])
+    assert links({}) == ""
 
 
 def test_more_members_make_another_event_of_the_same_alert() -> None:

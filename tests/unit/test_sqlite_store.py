@@ -7,12 +7,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from detector.stores import AlertQuery, StoreUnavailableError
-from detector.stores.sqlite import SCHEMA_VERSION, SqliteStore
+from detector.lifecycle import Change
+from detector.stores import AlertQuery, StoreUnavailableError, episodes
+from detector.stores.sqlite import SCHEMA_VERSION, SCHEMAS, SqliteStore
 from tests.alert_samples import make_document
 
 NS = "default"
@@ -77,6 +79,29 @@ def test_a_file_of_a_newer_version_is_refused(path: Path) -> None:
     db.close()
     with pytest.raises(StoreUnavailableError, match="newer querywatch"):
         SqliteStore(path, NS).list(AlertQuery())
+
+
+def test_a_file_of_an_older_version_is_brought_up_with_its_alerts(path: Path) -> None:
+    path.parent.mkdir()
+    document = make_document(NS)
+    state = episodes.mark(episodes.begin([document]), [document["event"]["id"]])
+    del state["querywatch"]["raised_at"]
+    identity = document["querywatch"]["alert_id"]
+    columns = (NS, identity, document["@timestamp"], "medium", "r", "credit", "new", "[]", episodes.serialise(state))
+    db = sqlite3.connect(path)
+    db.executescript(SCHEMAS[0])
+    db.execute("INSERT INTO alert_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", columns)
+    db.execute("PRAGMA user_version = 1")
+    db.commit()
+    db.close()
+    stores = [SqliteStore(path, NS) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        assert [len(found) for found in pool.map(lambda s: s.list(AlertQuery()), stores)] == [1] * 4
+    (done,) = stores[0].triage([identity], Change("ack", "anna", 1))
+    assert done.refused == ""
+    assert len(stores[1].list(AlertQuery(owner="anna"))) == len(stores[2].log(identity)) == 1
+    for store in stores:
+        store.close()
 
 
 def test_namespaces_share_a_file_and_not_their_alerts(path: Path) -> None:
