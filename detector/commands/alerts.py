@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from detector.alerts import Document
-from detector.commands import alerts_triage
+from detector.commands import alerts_explain, alerts_triage
 from detector.commands.alerts_page import STYLES, page
 from detector.commands.alerts_query import AsJson, Replay, alert_id, console, filtered, moment, not_found, opened
 from detector.commands.text import cell
@@ -69,6 +69,7 @@ def show(
 
 
 for command in (
+    alerts_explain.explain,
     alerts_triage.ack,
     alerts_triage.assign,
     alerts_triage.note,

@@ -165,7 +165,7 @@ def _advice(state: Document, replay: bool) -> Iterator[RenderableType]:
         yield cell("containment: " + ", ".join(f"{k} {v}" for k, v in own["containment"].items()))
     flag = " --replay" if replay else ""
     yield cell("next", style="bold")
-    yield cell(f"  querywatch alerts show {own['alert_id'][:8]}{flag} --json")
+    yield cell(f"  querywatch alerts explain {own['alert_id'][:8]}{flag}")
     step = {"new": "ack {}", "closed": "reopen {}"}.get(own["status"], "close {} --as true_positive --note …")
     if not replay:
         yield cell(f"  querywatch alerts {step.format(own['alert_id'][:8])}")
