@@ -53,6 +53,10 @@ class Flag(IntFlag):
     TOO_LARGE = 4  # over the limits: the input was dropped
     BAD_OUTPUT = 8  # unreadable answer: the output was dropped
     UNKNOWN_CLIENT = 16  # no client id: counted in the bucket `unknown`
+    NO_RESPONSE = 32  # the log has a request without its response
+    ORPHAN = 64  # the log has a response without its request
+    ID_REUSE = 128  # two calls that were open at the same time carry one id
+    TIME_CLAMPED = 256  # the time lay far after the record was written: the record's time was taken
 
 
 class Reason(StrEnum):

@@ -96,12 +96,14 @@ class Service:
         *,
         checkpoints: Checkpoints | None,
         config: ServiceConfig,
+        rest: Callable[[], EventBatch] | None = None,
         clock: Callable[[], float] = time.monotonic,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self.counters = Counters()
         self._source = source
         self._decode = decode
+        self._rest = rest  # of a finite stream: the events that waited in the decoder
         self._pipeline = pipeline
         self._dead_letters = dead_letters
         self._checkpoints = checkpoints
@@ -142,6 +144,7 @@ class Service:
         self._restore_waiting()
         if records is None:
             self._ended = True
+            self._take_rest()
             return False
         self._take(records)
         if self._outbox.flush():
@@ -184,6 +187,12 @@ class Service:
         self.counters.events += len(decoded.batch)
         self.counters.skipped += decoded.skipped
         self.counters.refused.update(letter.reason.value for letter in decoded.refused)
+
+    def _take_rest(self) -> None:
+        if self._rest is not None:
+            batch = self._rest()
+            self._merge.add(batch)
+            self.counters.events += len(batch)
 
     def _idle(self) -> list[int]:
         """Name the partitions that have been at their end for `idle_s`: a restart of the clock at every new record."""

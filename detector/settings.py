@@ -42,6 +42,15 @@ class KafkaSettings(_Section):
     sasl_password: SecretStr = SecretStr("")
 
 
+class LogSettings(_Section):
+    """How the records of the log are written."""
+
+    format: str = "native"  # see `querywatch formats list`
+    mapping: str = ""  # for mapped_json: the file that says where each field stands
+    model: str = ""  # the model of records that name none
+    client_headers: list[str] = ["x-consumer-id", "x-consumer-username"]  # the gateway sets them, callers cannot
+
+
 class ElasticsearchSettings(_Section):
     """The alert store of the SOC."""
 
@@ -111,6 +120,7 @@ class Settings(BaseSettings):
     analyst: str = ""  # who acts in `querywatch alerts`; "" = the account on this machine
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     kafka: KafkaSettings = KafkaSettings()
+    log: LogSettings = LogSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     sqlite: SqliteSettings = SqliteSettings()
     state: StateSettings = StateSettings()

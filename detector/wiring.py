@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,8 @@ from detector.stores import AlertStore
 if TYPE_CHECKING:  # imported when called: a listing of alerts needs neither numba nor river
     from detector.baseline_state import ModelState
     from detector.detectors import Detector
-    from detector.events import Decoded, Records
+    from detector.formats import Decoder
+    from detector.formats.calls import Options
     from detector.pipeline import Pipeline, Watch
     from detector.rules import Ruleset
     from detector.service import Service
@@ -35,13 +35,24 @@ def open_store(settings: Settings, *, replay: bool = False, patience_s: float = 
     return SqliteStore(settings.sqlite.path, settings.namespace, replay=replay, busy_s=patience_s)
 
 
-def decoder(settings: Settings) -> Callable[[Records], Decoded]:
-    """Return the function that turns records into events."""
-    from detector.formats.columns import ClientKeys  # noqa: PLC0415
-    from detector.formats.native import decode  # noqa: PLC0415
+def decoder(settings: Settings) -> Decoder:
+    """Return the decoder of one stream, in the settings' format; SettingsError where there is no such format."""
+    from detector.formats import decoder as decoder_of  # noqa: PLC0415
 
-    secret = settings.secret.get_secret_value().encode()
-    return partial(decode, limits=settings.limits, secret=secret, cache=ClientKeys(secret))
+    try:
+        return decoder_of(settings.log.format, format_options(settings))
+    except LookupError as error:
+        raise SettingsError(f"[log] format: {error.args[0]}") from None
+
+
+def format_options(settings: Settings) -> Options:
+    """Return how foreign logs are read; SettingsError where the mapping file cannot be used."""
+    from detector.formats.calls import Options  # noqa: PLC0415
+    from detector.formats.pointers import Mapped, load  # noqa: PLC0415
+
+    log, secret = settings.log, settings.secret.get_secret_value().encode()
+    headers = tuple(name.lower() for name in log.client_headers)
+    return Options(settings.limits, secret, log.model, headers, load(Path(log.mapping)) if log.mapping else Mapped())
 
 
 def rules_of(settings: Settings, folder: Path | None = None) -> Ruleset:
@@ -102,14 +113,21 @@ def training_of(settings: Settings) -> TrainingIndexes:
 
 def build_service(settings: Settings, ruleset: Ruleset, store: AlertStore, *, until_end: bool = False) -> Service:
     """Return the live service; nothing is connected before it runs. SourceError where Kafka's settings cannot work."""
+    from detector.formats import is_paired  # noqa: PLC0415
     from detector.service import Service, ServiceConfig  # noqa: PLC0415
     from detector.snapshot import Checkpoints  # noqa: PLC0415
     from detector.sources.kafka import KafkaDeadLetters, KafkaSource  # noqa: PLC0415
 
     kafka, state = settings.kafka, settings.state
+    decode = decoder(settings)
+    if is_paired(settings.log.format):
+        raise SettingsError(
+            f"[log] format: {settings.log.format} has requests and responses as records of their own, and a restart"
+            " would lose what waits for its other half: read such a log with `querywatch replay`"
+        )
     return Service(
         KafkaSource(kafka, until_end=until_end),
-        decoder(settings),
+        decode,
         build_pipeline(settings, ruleset),
         store,
         KafkaDeadLetters(kafka, settings.limits.max_record_bytes),

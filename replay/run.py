@@ -99,15 +99,16 @@ def replay(
     """
     tally = Tally(sink)
     source = CaptureSource(files, settings.limits)
-    watched = _Watched(source, progress)
+    watched, decode = _Watched(source, progress), decoder(settings)
     service = Service(
         Whole(watched, source.name, [0]),
-        decoder(settings),
+        decode,
         pipeline,
         tally,
         dead_letters or CountedOnly(),
         checkpoints=None,
         config=ServiceConfig(namespace=settings.namespace, mode="replay", max_poll_records=BATCH),
+        rest=decode.rest,
     )
     counters = service.run(stop or Event())
     clients = pipeline.clients

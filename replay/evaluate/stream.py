@@ -87,6 +87,8 @@ def batches(
             if progress is not None:
                 progress(source.bytes_read, source.bytes_total)
             yield decoded.batch, len(decoded.refused)
+        if len(rest := decode.rest()):
+            yield rest, 0
 
 
 def read_stream(
