@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from detector.alerts import Document
-from detector.commands import alerts_explain, alerts_triage
+from detector.commands import alerts_explain, alerts_stats, alerts_triage
 from detector.commands.alerts_page import STYLES, page
 from detector.commands.alerts_query import AsJson, Replay, alert_id, console, filtered, moment, not_found, opened
 from detector.commands.text import cell
@@ -75,6 +75,7 @@ for command in (
     alerts_triage.note,
     alerts_triage.close,
     alerts_triage.reopen,
+    alerts_stats.stats,
 ):
     app.command()(command)
 

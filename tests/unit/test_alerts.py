@@ -207,13 +207,27 @@ def test_setup_says_what_it_would_do_and_what_it_did(querywatch: Querywatch, tmp
     assert "ready" in querywatch("setup", folder=tmp_path).stdout
 
 
-def test_alerts_list_imports_neither_kernels_nor_the_pipeline(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "unwanted"),
+    [
+        (("list",), {"numba", "numpy", "river", "sklearn", "elasticsearch", "kafka"}),
+        (("show", "ID"), {"numba", "numpy", "river", "sklearn", "elasticsearch", "kafka"}),
+        (("ack", "ID"), {"numba", "numpy", "river", "sklearn", "elasticsearch", "kafka"}),
+        (("explain", "ID"), {"numba", "river", "sklearn", "elasticsearch", "kafka"}),
+        (("stats",), {"numba", "river", "sklearn", "elasticsearch", "kafka"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_commands_for_alerts_import_neither_kernels_nor_the_pipeline(
+    folder: Path, command: tuple[str, ...], unwanted: set[str]
+) -> None:
+    arguments = [_id(folder, client="key-7") if word == "ID" else word for word in command]
     program = (
-        "import sys; sys.argv = ['querywatch', 'alerts', 'list']\n"
+        f"import sys; sys.argv = ['querywatch', 'alerts', *{arguments}]\n"
         "from detector.cli import main\n"
         "try: main()\n"
         "except SystemExit as done: assert not done.code, done.code\n"
-        "heavy = {'numba', 'numpy', 'river', 'sklearn', 'elasticsearch', 'kafka'} & set(sys.modules)\n"
+        f"heavy = {unwanted} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

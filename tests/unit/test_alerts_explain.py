@@ -54,10 +54,8 @@ def test_explain_gives_each_condition_its_contribution_and_what_would_have_turne
     assert by_threshold["inversion.evidence", 6.0]["beyond_benign"]
     assert found["quiet"].startswith("The rule would have stayed quiet with")
     shares = {item["test"]: item["share"] for item in found["contributions"]}
-    assert shares == {
-        "ascent": pytest.approx(10**1.8 / (1 + 10**1.8), abs=1e-4),
-        "steps": pytest.approx(0.0156, abs=1e-4),
-    }
+    ratio = 10.0 ** (5.1 - 3.3)  # of the sample's two tests
+    assert shares == pytest.approx({"ascent": ratio / (1 + ratio), "steps": 1 / (1 + ratio)}, abs=1e-4)
     assert [(s["severity"], s["newly_met"]) for s in found["steps"]] == [
         ("medium", ["inversion.evidence 8.4 >= 6", "trajectory.queries 212 >= 24"]),
         ("critical", ["inversion.evidence 13 >= 12"]),
