@@ -10,10 +10,9 @@ that tells anything depends on how often benign rows are as alike by chance: `co
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detector.events import F32, F64, I32, I64, U8, U64
 from detector.kernel import kernel
@@ -78,28 +77,30 @@ def _observe(blocks: U8, whole: U8, slot: I64, recent: I64, state: BlockState, o
         least, nearest = BLOCKS + 1, 0
         for age in range(1, min(clock, recent[i]) + 1):
             w = (clock - age) % RECENT
-            apart = 0
+            apart = np.uint8(0)  # as wide as what is compared, so that it runs in SIMD
             for b in range(BLOCKS):
-                apart += state.ring[c, w, b] != blocks[i, b]
+                apart = np.uint8(apart + np.uint8(state.ring[c, w, b] != blocks[i, b]))
             if 0 < apart < least:
-                least, nearest = apart, age
+                least, nearest = np.int64(apart), age
         if nearest:
             out.apart[i], out.apart_age[i] = least, nearest
+            changed = np.uint64(0)
             for b in range(BLOCKS):
                 unlike = state.ring[c, (clock - nearest) % RECENT, b] != blocks[i, b]
-                out.changed[i] |= np.uint64(unlike) << np.uint64(b)
+                changed |= np.uint64(unlike) << np.uint64(b)
+            out.changed[i] = changed
         for b in range(BLOCKS):
             state.ring[c, clock % RECENT, b] = blocks[i, b]
         state.clock[c] = clock + 1
 
 
 @kernel
-def distance(a: U8, i: int, b: U8, j: int) -> int:
+def distance(a: U8, i: int, b: U8, j: int) -> np.int64:
     """Return in how many blocks row i of a [n, 64] differs from row j of b."""
-    apart = 0
+    apart = np.uint8(0)  # as wide as what is compared, so that it runs in SIMD
     for k in range(BLOCKS):
-        apart += a[i, k] != b[j, k]
-    return apart
+        apart = np.uint8(apart + np.uint8(a[i, k] != b[j, k]))
+    return np.int64(apart)
 
 
 @kernel
@@ -138,37 +139,50 @@ def coarseness(rows: U8, owners: U64, width: int) -> Coarseness:
     A client's own rows tell what it does, not how coarse the data are: they count only where there are no others. A
     derived query keeps at least half of its features.
     """
-    same = np.array([_agreement(column) for column in rows.T])
+    same = _agreement(rows)
     apart, block = _pairs(rows, owners)
-    if not len(apart):
-        apart, block = _pairs(rows, np.arange(len(rows)))
-    if not len(apart):
+    if not apart.any():
+        apart, block = _pairs(rows, np.arange(len(rows), dtype=np.uint64))
+    pairs = int(apart.sum())
+    if not pairs:
         return Coarseness(0, 0, 0.0, 0, 0.0, 1.0, same)
-    within = (np.bincount(apart, minlength=BLOCKS + 1).cumsum() / len(apart))[1 : min(width, BLOCKS) // 2 + 1]
+    within = (apart.cumsum() / pairs)[1 : min(width, BLOCKS) // 2 + 1]
     recent = RECENT
     while recent > 1 and recent * within[:1].sum() > CHANCE:
         recent //= 2
     alike = int((recent * within <= CHANCE).sum())
-    single = float((apart == 1).mean())
+    single = float(apart[1] / pairs)
     twins = TWINS if TWINS * single <= CHANCE else int(CHANCE / single)
-    often = np.bincount(block, minlength=1)
-    repeat = float((often * (often - 1)).sum() / max(len(block) * (len(block) - 1), 1)) if twins < TWINS else 0.0
+    repeat = float((block * (block - 1)).sum() / max(apart[1] * (apart[1] - 1), 1)) if twins < TWINS else 0.0
     alike_rate = float(recent * within[alike - 1]) if alike else 0.0
     return Coarseness(alike, recent, alike_rate, twins, twins * single, repeat, same)
 
 
-def _agreement(column: U8) -> float:
-    """Return how often two of these numbers are equal."""
-    often = np.bincount(column, minlength=1)
-    return float((often * (often - 1)).sum() / max(len(column) * (len(column) - 1), 1))
+@kernel
+def _agreement(rows: U8) -> F64:
+    """Return how often two of these rows [n, 64] are alike in each block [64]."""
+    n = len(rows)
+    out = np.zeros(BLOCKS)
+    for b in range(BLOCKS):
+        often = np.zeros(256, np.int64)
+        for i in range(n):
+            often[rows[i, b]] += 1
+        out[b] = (often * (often - 1)).sum() / max(n * (n - 1), 1)
+    return out
 
 
-def _pairs(rows: U8, owners: NDArray[Any]) -> tuple[I64, I64]:
-    """Return in how many blocks rows of different owners differ, equal ones apart, and where in one, that block."""
-    apart, block = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for i in range(1, len(rows)):
-        unlike = rows[:i][owners[:i] != owners[i]] != rows[i]
-        counts = unlike.sum(axis=1)
-        apart.append(counts[counts > 0])
-        block.append(unlike[counts == 1].argmax(axis=1))
-    return np.concatenate(apart), np.concatenate(block)
+@kernel
+def _pairs(rows: U8, owners: U64) -> tuple[I64, I64]:
+    """Count the pairs of rows of different owners by the blocks in which they differ, equal ones apart.
+
+    Returns how many differ in so many blocks [65], and, of those that differ in one, how many in which [64].
+    """
+    apart, block = np.zeros(BLOCKS + 1, np.int64), np.zeros(BLOCKS, np.int64)
+    for i in range(len(rows)):
+        for j in range(i):
+            unlike = distance(rows, i, rows, j) if owners[i] != owners[j] else 0
+            apart[unlike] += unlike > 0
+            if unlike == 1:
+                for b in range(BLOCKS):
+                    block[b] += rows[i, b] != rows[j, b]
+    return apart, block

@@ -49,9 +49,8 @@ def _nearest(gaps: F64, owners: U64, sides: NDArray[np.bool_]) -> tuple[F64, F64
             if owners[i] == owners[j]:
                 continue
             gap = gaps[i, j]
-            for k in range(partings):
-                if sides[i, k] == sides[j, k]:
-                    own[i, k] = min(own[i, k], gap)
-                else:
-                    other[i, k] = min(other[i, k], gap)
+            for k in range(partings):  # without branches, so that it runs in SIMD
+                alike = sides[i, k] == sides[j, k]
+                own[i, k] = min(own[i, k], gap if alike else np.inf)
+                other[i, k] = min(other[i, k], np.inf if alike else gap)
     return own, other

@@ -70,17 +70,22 @@ def dependence_of(rows: I16) -> Dependence:
     correlation = (1.0 - shrink) * (z.T @ z) / n + shrink * np.eye(DIMENSIONS)
     precision = np.rint(np.linalg.inv(correlation) * EXACT) / EXACT
     least = LEAST_ENERGY * used
-    energy = np.einsum("ni,ij,nj->n", z, precision, z)
+    energy = _energy(z, precision)
     left_out = energy / np.maximum(1.0 - (1.0 - shrink) * energy / n, 0.05)  # each row by the matrix without it
     real = left_out / np.maximum((z * z).sum(axis=1), least)
     mixed = _shuffled(z)
-    made = np.einsum("ni,ij,nj->n", mixed, precision, mixed) / np.maximum((mixed * mixed).sum(axis=1), least)
+    made = _energy(mixed, precision) / np.maximum((mixed * mixed).sum(axis=1), least)
     threshold = float(np.sqrt(np.median(real) * np.median(made))) if used > 1 and n >= LEAST_ROWS * used else np.inf
     return Dependence(
         inverse_sd.astype(np.float32),
         precision.astype(np.float32),
         round(threshold, 3) if np.isfinite(threshold) else np.inf,
     )
+
+
+def _energy(z: F64, precision: F64) -> F64:
+    """Return z'Pz of every row."""
+    return np.asarray(((z @ precision) * z).sum(axis=1))
 
 
 def values_of(features: I16, count: int) -> Values:

@@ -13,6 +13,7 @@ from detector.closeness import POINTS, closeness
 from detector.detectors import References
 from detector.events import F64, I16, I64, U8, U64
 from detector.genuine import dependence_of, nothing_known, values_of
+from detector.kernel import kernel
 from detector.sketch import DIMENSIONS
 from detector.training.index import usual_share
 
@@ -98,10 +99,18 @@ def put(s: References, m: int, found: Mapping[str, Any]) -> None:
         getattr(s, name)[m] = value
 
 
+@kernel
 def _gaps(rows: I16) -> F64:
     """Return the distances between all rows; a row is infinitely far from itself."""
-    x = rows.astype(np.int64)
-    square = (x * x).sum(axis=1)
-    gaps = np.sqrt(np.maximum(square[:, None] + square[None, :] - 2 * (x @ x.T), 0).astype(np.float64))
-    np.fill_diagonal(gaps, np.inf)
-    return np.asarray(gaps, np.float64)
+    n = len(rows)
+    x = np.ascontiguousarray(rows.astype(np.float64).T)  # sums of whole numbers below 2^53 are exact in any order
+    out = np.zeros((n, n))
+    for i in range(n):
+        for k in range(DIMENSIONS):
+            here = x[k, i]
+            for j in range(n):
+                out[i, j] += (x[k, j] - here) ** 2
+        for j in range(n):
+            out[i, j] = np.sqrt(out[i, j])
+        out[i, i] = np.inf
+    return out
