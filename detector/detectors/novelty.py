@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.detectors import Need, References, Signal, View
+from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I16, I32, I64, U8, InputLevel, OutputLevel
 from detector.evidence import bernoulli
 from detector.genuine import BINS, LEAST_ENERGY, ROBUST
@@ -64,6 +64,22 @@ class Moves(NamedTuple):
     offsets: I64
 
 
+class Known(NamedTuple):
+    """What the kernel reads of `References`: a tuple of many arrays costs time wherever it is handed on."""
+
+    feature: I32
+    feature_center: F32
+    feature_scale: F32
+    bin_low: F32
+    bin_scale: F32
+    surprise: F32
+    value_mean: F32
+    unusual: F64
+    inverse_sd: F32
+    precision: F32
+    dependence: F64
+
+
 class Novelty:
     """See the module."""
 
@@ -94,19 +110,19 @@ class Novelty:
         batch = view.batch
         moves = Moves(view.slot, view.fresh, view.joined, view.sketch, view.reference, batch.input.values,
                       batch.input.offsets)  # fmt: skip
-        _observe(moves, view.scales, state, out)
+        _observe(moves, Known(*(getattr(view.scales, name) for name in Known._fields)), state, out)
         return {f"novelty.{name}": getattr(out, name) for name in Out._fields}
 
 
 @kernel
-def _observe(moves: Moves, scales: References, state: NoveltyState, out: Out) -> None:
+def _observe(moves: Moves, known: Known, state: NoveltyState, out: Out) -> None:
     room = np.empty((4, DIMENSIONS), np.float32)
     x, values, shifted, z = room[0], room[1], room[2], room[3]
     for i in range(len(moves.slot)):
         c, m = moves.slot[i], moves.reference[i]
-        if not moves.fresh[i] or not np.isfinite(scales.unusual[m] + scales.dependence[m]):
+        if not moves.fresh[i] or not np.isfinite(known.unusual[m] + known.dependence[m]):
             continue
-        _read(i, m, moves, scales, x, values)
+        _read(i, m, moves, known, x, values)
         state.seen[c] += 1
         weight = np.float32(max(MEMORY, 1.0 / state.seen[c]))
         for k in range(DIMENSIONS):
@@ -114,10 +130,12 @@ def _observe(moves: Moves, scales: References, state: NoveltyState, out: Out) ->
             state.values[c, k] += weight * (values[k] - state.values[c, k])
         if moves.joined[i] < OWN:
             continue
-        for k in range(DIMENSIONS):
-            shifted[k] = values[k] - (state.values[c, k] - scales.value_mean[m, k])
-        unusual = min(_surprise(m, values, scales), _surprise(m, shifted, scales)) > scales.unusual[m]
-        made = unusual and _dependence(m, x, state.mean[c], scales, z) > scales.dependence[m]
+        made = _surprise(m, values, known) > known.unusual[m]
+        if made:  # seldom so: the rest is not even asked
+            for k in range(DIMENSIONS):
+                shifted[k] = values[k] - (state.values[c, k] - known.value_mean[m, k])
+            made = _surprise(m, shifted, known) > known.unusual[m]
+            made = made and _dependence(m, x, state.mean[c], known, z) > known.dependence[m]
         state.inputs[c] += made
         state.share[c] += SHARE * (made - state.share[c])
         out.made[i] = bernoulli(state.made[c], state.clock[c], made, MADE, BETS)
@@ -127,47 +145,47 @@ def _observe(moves: Moves, scales: References, state: NoveltyState, out: Out) ->
 
 
 @kernel
-def _read(i: int, m: int, moves: Moves, scales: References, x: F32, values: F32) -> None:
+def _read(i: int, m: int, moves: Moves, known: Known, x: F32, values: F32) -> None:
     """Write the sketch of row i, and the values of the features that its model follows by themselves."""
     start = moves.offsets[i]
     for k in range(DIMENSIONS):
         x[k] = np.float32(moves.sketch[i, k])
-        j = scales.feature[m, k]
+        j = known.feature[m, k]
         values[k] = x[k]
         if j >= 0:
-            value = (moves.input[start + j] - scales.feature_center[m, k]) * scales.feature_scale[m, k]
+            value = (moves.input[start + j] - known.feature_center[m, k]) * known.feature_scale[m, k]
             values[k] = np.rint(min(max(value, np.float32(-CLIP)), np.float32(CLIP)))
 
 
 @kernel
-def _surprise(m: int, values: F32, scales: References) -> float:
+def _surprise(m: int, values: F32, known: Known) -> float:
     """Return the mean of ln(uniform / benign) over the features."""
     total = 0.0
     for k in range(DIMENSIONS):
-        place = (values[k] - scales.bin_low[m, k]) * scales.bin_scale[m, k]
+        place = (values[k] - known.bin_low[m, k]) * known.bin_scale[m, k]
         if place < 0.0:
             b = 0
         elif place > BINS:
             b = BINS + 1
         else:
             b = min(int(place), BINS - 1) + 1
-        total += scales.surprise[m, k, b]
+        total += known.surprise[m, k, b]
     return total
 
 
 @kernel
-def _dependence(m: int, x: F32, mean: F32, scales: References, z: F32) -> float:
+def _dependence(m: int, x: F32, mean: F32, known: Known, z: F32) -> float:
     """Return z'Pz / z'z of a query seen from its client's own mean, z in clipped standard deviations."""
     least, own, whole = 0.0, 0.0, 0.0
     for k in range(DIMENSIONS):
-        value = (x[k] - mean[k]) * scales.inverse_sd[m, k]
+        value = (x[k] - mean[k]) * known.inverse_sd[m, k]
         z[k] = min(max(value, np.float32(-ROBUST)), np.float32(ROBUST))
-        least += LEAST_ENERGY * (scales.inverse_sd[m, k] > 0.0)
+        least += LEAST_ENERGY * (known.inverse_sd[m, k] > 0.0)
         own += z[k] * z[k]
     for k in range(DIMENSIONS):
         row = np.float32(0.0)
         for j in range(DIMENSIONS):
-            row += scales.precision[m, k, j] * z[j]
+            row += known.precision[m, k, j] * z[j]
         whole += z[k] * row
     return float(whole / max(own, least))
 
