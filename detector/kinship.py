@@ -28,9 +28,10 @@ from detector.detectors import Signal
 from detector.events import F32, F64, I16, I32, I64, U64
 from detector.evidence import share, uniform
 from detector.kernel import kernel
+from detector.ring import FARTHEST, WINDOW, distances, least, newest_with
 from detector.sketch import DIMENSIONS
 
-RING = 256  # recent queries of a model, as many as its reference has rows
+RING = WINDOW  # recent queries of a model, as many as its reference has rows
 YOUNG = 64  # fresh queries of a client that are looked at: the first 16, and every fourth while nothing speaks for it
 CLOSELY, NOW_AND_THEN = 16, 4
 POWERS = np.array([0.1, 0.3, 0.5, 0.7])
@@ -181,7 +182,7 @@ def walk(start: int, again: bool, moves: Moves, benign: Benign, world: World, ou
     Returns its row, and the place of the kin that it links to (−1 = none: the client itself has just become kin). The
     row has been bet on, but is not with any group yet: go on there with `again`. At the end the row is n.
     """
-    squared, x = np.empty(RING, np.float32), np.empty(DIMENSIONS, np.float32)
+    squared = np.empty(RING, np.float32)
     newcomers, kin = world.newcomers, world.kin
     for i in range(start, len(moves.slot)):
         c, number = moves.slot[i], moves.number[i]
@@ -190,7 +191,7 @@ def walk(start: int, again: bool, moves: Moves, benign: Benign, world: World, ou
         p, owner, k = np.nan, np.uint64(0), place_of_kin(c, moves.key[i], newcomers.place, kin.key)
         repeated = again and i == start
         if number and not repeated and benign.closeness[moves.reference[i], 0] > 0.0:
-            p, owner = _meet(i, c, moves, benign, newcomers.wealth, world.ring, squared, x)
+            p, owner = _meet(i, c, moves, benign, newcomers.wealth, world.ring, squared)
         if newcomers.wealth[c, 0] > 0.0:
             out.evidence[i] = evidence(newcomers.wealth, c)
         if k < 0:
@@ -258,7 +259,7 @@ def bet(wealth: F64, row: int, p: float) -> None:
 
 @kernel
 def _meet(
-    i: int, c: int, moves: Moves, benign: Benign, wealth: F64, ring: Ring, squared: F32, x: F32
+    i: int, c: int, moves: Moves, benign: Benign, wealth: F64, ring: Ring, squared: F32
 ) -> tuple[float, np.uint64]:
     """Bet on a fresh query and remember it; returns p (NaN = no bet) and the client of the nearest query."""
     number = moves.number[i]
@@ -267,9 +268,7 @@ def _meet(
         return np.nan, np.uint64(0)
     p, owner = np.nan, np.uint64(0)
     if number <= CLOSELY or number % NOW_AND_THEN == 0 or worth > 0.0:
-        for k in range(DIMENSIONS):
-            x[k] = np.float32(moves.sketch[i, k])
-        p, owner = _closeness(i, moves, benign, ring, squared, x)
+        p, owner = _closeness(i, moves, benign, ring, squared)
     if not np.isnan(p):
         if wealth[c, 0] == 0.0:
             wealth[c] = 1.0
@@ -280,41 +279,38 @@ def _meet(
 
 
 @kernel
-def _closeness(i: int, moves: Moves, benign: Benign, ring: Ring, squared: F32, x: F32) -> tuple[float, np.uint64]:
+def _closeness(i: int, moves: Moves, benign: Benign, ring: Ring, squared: F32) -> tuple[float, np.uint64]:
     """Return the p-value of the closeness of a query to others' (NaN = no bet), and the client of the nearest."""
-    m, key = moves.reference[i], moves.key[i]
-    known = min(ring.total[m], benign.row_count[m])  # no more rows than the reference has: both are equally dense
-    gaps(ring.rows, m, x, squared)
-    near, place = np.float32(np.inf), -1
-    for age in range(1, known + 1):
-        w = (ring.total[m] - age) % RING
-        stranger = ring.owners[m, w] != 0 and ring.owners[m, w] != key
-        if stranger and 0.0 < squared[w] < near:
-            near, place = squared[w], w
-    if place < 0 or moves.own[i] * moves.own[i] < near:
+    m, key, count = moves.reference[i], moves.key[i], benign.row_count[moves.reference[i]]
+    known = min(ring.total[m], count)  # no more rows than the reference has: both are equally dense
+    others(ring.rows, ring.owners, m, moves.sketch[i], key, squared)
+    bits = least(squared.view(np.int32), ring.total[m], 1, known)
+    near = squared_gap(bits)
+    if bits == FARTHEST or moves.own[i] * moves.own[i] < near:
         return np.nan, np.uint64(0)
-    gaps(benign.rows, m, x, squared)
-    usual = np.float32(np.inf)
-    for w in range(benign.row_count[m]):
-        if benign.owners[m, w] != key and 0.0 < squared[w] < usual:
-            usual = squared[w]
+    owner = ring.owners[m, newest_with(squared.view(np.int32), ring.total[m], bits)]
+    others(benign.rows, benign.owners, m, moves.sketch[i], key, squared)
+    usual = squared_gap(least(squared.view(np.int32), count, 1, count))
     scale = min(moves.own[i] * moves.own[i], usual)
     if near < COPY * COPY * scale or scale < COPY * COPY * usual:  # a replica's copy; a stream that goes on from itself
         return np.nan, np.uint64(0)
     ratio = np.float32(np.sqrt(near)) / np.float32(max(np.sqrt(usual), 1.0))
-    return rank(benign.closeness[m], float(ratio), uniform(key, moves.number[i], 7)), ring.owners[m, place]
+    return rank(benign.closeness[m], float(ratio), uniform(key, moves.number[i], 7)), owner
 
 
 @kernel
-def gaps(rows: I16, m: int, x: F32, squared: F32) -> None:
-    """Write the squared distances of x to all rows of a model."""
-    squared[:] = 0.0
-    for k in range(DIMENSIONS):
-        here = x[k]
-        row = rows[m, k]
-        for w in range(len(squared)):
-            gap = np.float32(row[w]) - here
-            squared[w] += gap * gap
+def others(rows: I16, owners: U64, m: int, x: I16, key: np.uint64, squared: F32) -> None:
+    """Write the squared distances of x to the rows of a model; infinite to a client's own, to equal and to no rows."""
+    distances(rows[m], x, squared)
+    for w in range(RING):
+        apart = (owners[m, w] != key) & (owners[m, w] != 0) & (squared[w] > 0.0)
+        squared[w] = squared[w] if apart else np.float32(np.inf)
+
+
+@kernel
+def squared_gap(bits: int) -> np.float32:
+    """Return the squared distance with these bits."""
+    return np.int32(bits).view(np.float32)
 
 
 @kernel
