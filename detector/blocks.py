@@ -74,7 +74,7 @@ def _observe(blocks: U8, whole: U8, slot: I64, recent: I64, state: BlockState, o
         if not whole[i]:
             continue
         c, clock = slot[i], state.clock[slot[i]]
-        least, nearest = BLOCKS + 1, 0
+        least, nearest = np.int64(BLOCKS + 1), 0
         for age in range(1, min(clock, recent[i]) + 1):
             w = (clock - age) % RECENT
             apart = np.uint8(0)  # as wide as what is compared, so that it runs in SIMD

@@ -16,14 +16,13 @@ import numpy as np
 from detector.detectors import References
 from detector.events import F32, F64, I16, I32, I64, U8, U32, U64
 from detector.kernel import kernel
+from detector.ring import WINDOW, distances, least, newest_with
 from detector.sketch import DIMENSIONS
 
-WINDOW = 256
 NEAR = 64  # window of `near`
 TIGHT = 128  # window of tight threads
 WIDE_R, TIGHT_R = 2.0, 0.3  # thread radii, r0
 CHAINS = 3  # radii of chains: 5 %, 20 % and 50 % of how near benign rows are to each other
-FARTHEST = 0x7F800000  # the bits of infinity
 
 
 class HistoryState(NamedTuple):
@@ -176,18 +175,18 @@ def _measure(
         state.wide[c, place], state.tight[c, place % TIGHT], state.chain[c, :, place] = wide, tight_thread, 0
         return
     ring = state.ring[c]
-    _distances(ring, x, squared)
+    distances(ring, x, squared)
     newest = (fresh - 1) % WINDOW
     out.step[i] = np.sqrt(squared[newest]) / r0
     if fresh >= 2:
         _between(ring, (fresh - 2) % WINDOW, newest, gap)
         out.cosine[i] = _turn(ring, newest, x, gap)
-    ordered = squared.view(np.int32)  # floats from 0 up are ordered like their bits, and whole numbers compare in SIMD
+    ordered = squared.view(np.int32)
     tight = least(ordered, fresh, 1, min(known, TIGHT))
     joined = min(tight, least(ordered, fresh, TIGHT + 1, known))
     out.near[i] = _length(least(ordered, fresh, 2, min(known, NEAR))) / r0
     out.joined[i] = _length(joined) / r0
-    nearest = _newest_with(ordered, fresh, joined)
+    nearest = newest_with(ordered, fresh, joined)
     out.age[i] = (fresh - nearest - 1) % WINDOW + 1
     out.span[i] = known
     for radius in range(CHAINS - 1, -1, -1):  # the narrowest that joins decides
@@ -205,7 +204,7 @@ def _measure(
         small = np.sqrt(squared[head]) / r0 < 0.5
         out.path[i] = small and (nearest == head or cosine > -0.1)
     if _length(tight) / r0 < TIGHT_R:
-        tightest = _newest_with(ordered, fresh, tight)
+        tightest = newest_with(ordered, fresh, tight)
         tight_thread = state.tight[c, tightest % TIGHT]
         out.tight_joined[i] = 1
         out.tight[i] = _thread_turn(state.tight[c], fresh, known, tightest, ring, x, gap)[1]
@@ -214,42 +213,9 @@ def _measure(
 
 
 @kernel
-def _distances(ring: I16, x: I16, squared: F32) -> None:
-    squared[:] = 0.0
-    for k in range(DIMENSIONS):
-        here = np.float32(x[k])
-        row = ring[k]
-        for w in range(WINDOW):
-            gap = np.float32(row[w]) - here
-            squared[w] += gap * gap
-
-
-@kernel
-def least(ordered: I32, fresh: int, first: int, last: int) -> int:
-    """Return the smallest of the numbers of ages first..last (1 = the newest); FARTHEST where there are none."""
-    found = FARTHEST
-    start = (fresh - last) % WINDOW
-    stop = start + last - first + 1
-    for w in range(start, min(stop, WINDOW)):
-        found = min(found, ordered[w])
-    for w in range(stop - WINDOW):
-        found = min(found, ordered[w])
-    return found
-
-
-@kernel
 def _length(bits: int) -> float:
     """Return the distance whose square has these bits; infinity where there was none."""
     return float(np.sqrt(np.int32(bits).view(np.float32)))
-
-
-@kernel
-def _newest_with(ordered: I32, fresh: int, value: int, first: int = 1) -> int:
-    """Return the place of the newest query, from age `first` on, at a distance that is known to occur."""
-    for age in range(first, WINDOW + 1):
-        if ordered[(fresh - age) % WINDOW] == value:
-            return (fresh - age) % WINDOW
-    return 0
 
 
 @kernel

@@ -15,7 +15,8 @@ import numpy as np
 
 from detector.events import F32, F64, I16
 from detector.evidence import CAP, SHARED_CAP, TAIL_POWERS
-from detector.history import NEAR, TIGHT, TIGHT_R, WIDE_R, WINDOW
+from detector.history import NEAR, TIGHT, TIGHT_R, WIDE_R
+from detector.ring import WINDOW
 from detector.sketch import CLIP, DIMENSIONS
 
 Row = dict[str, float]

@@ -195,7 +195,7 @@ def _follow(i: int, c: int, moves: Moves, state: ChoicesState, gains: I32) -> bo
     if state.linked[c]:
         least = min(distance(state.base, c, moves.blocks, i), distance(state.trial, c, moves.blocks, i))
         if least <= moves.alike[i]:
-            return least > 0 and _link(i, c, moves, state, gains)  # 0: asked again
+            return bool(least > 0) and _link(i, c, moves, state, gains)  # 0: asked again
     if moves.fresh[i] and 0 < moves.apart[i] <= moves.alike[i] and moves.apart_age[i] <= state.told[c]:
         w = (state.clock[c] - moves.apart_age[i]) % TOLD
         for b in range(BLOCKS):

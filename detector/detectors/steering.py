@@ -35,8 +35,8 @@ from detector.evidence import (
     tail_bets,
     uniform,
 )
-from detector.history import WINDOW
 from detector.kernel import kernel
+from detector.ring import WINDOW
 
 AROUND, FELLOWS = 16, 4  # queries before and after the chosen one that it is ranked among, and how many there must be
 TURN_BETS = np.array([0.6, 0.7, 0.85])

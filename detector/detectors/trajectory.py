@@ -9,8 +9,8 @@ import numpy as np
 
 from detector.detectors import Need, Signal, View
 from detector.events import F32, I32, I64, U8, InputLevel, OutputLevel
-from detector.history import WINDOW
 from detector.kernel import kernel
+from detector.ring import WINDOW
 
 SHARE = 1 / 32  # weight of the newest query in running shares
 

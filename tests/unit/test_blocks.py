@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -122,3 +123,22 @@ def test_a_clients_own_likeness_does_not_make_the_data_coarse() -> None:
 def test_without_rows_nothing_is_promised() -> None:
     assert coarseness(np.zeros((0, BLOCKS), np.uint8), np.zeros(0, np.uint64), 5)[:4] == (0, 0, 0, 0)
     assert coarseness(np.zeros((20, BLOCKS), np.uint8), np.zeros(20, np.uint64), 5).alike == 0
+
+
+@given(seed=st.integers(0, 2**32 - 1), owners=st.integers(1, 5))
+@settings(max_examples=20, deadline=None)
+def test_how_alike_benign_rows_are_is_counted_pair_by_pair(seed: int, owners: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = np.zeros((24, BLOCKS), np.uint8)
+    rows[:, :6] = rng.integers(0, 2, (24, 6))
+    whose = rng.integers(0, owners, 24).astype(np.uint64)
+    strange = [(i, j) for i in range(24) for j in range(i) if whose[i] != whose[j]]
+    pairs = strange if any((rows[i] != rows[j]).any() for i, j in strange) else list(combinations(range(24), 2))
+    apart = [unlike for i, j in pairs if (unlike := rows[i] != rows[j]).any()]
+    single = [int(unlike.argmax()) for unlike in apart if unlike.sum() == 1]
+    found = coarseness(rows, whose, BLOCKS)
+    assert found.twin_rate == pytest.approx(found.twins * len(single) / len(apart))
+    again = sum(a == b for a, b in permutations(single, 2)) / max(len(single) * (len(single) - 1), 1)
+    assert found.twin_repeat == pytest.approx(again if found.twins < TWINS else 0.0)
+    alike = [sum(a == b for a, b in permutations(column, 2)) / (24 * 23) for column in rows.T.tolist()]
+    np.testing.assert_allclose(found.same, alike)
