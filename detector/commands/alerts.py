@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from detector.alerts import Document
-from detector.commands import alerts_explain, alerts_stats, alerts_triage
+from detector.commands import alerts_explain, alerts_export, alerts_stats, alerts_triage
 from detector.commands.alerts_page import STYLES, page
 from detector.commands.alerts_query import AsJson, Replay, alert_id, console, filtered, moment, not_found, opened
 from detector.commands.text import cell
@@ -76,6 +76,7 @@ for command in (
     alerts_triage.close,
     alerts_triage.reopen,
     alerts_stats.stats,
+    alerts_export.export,
 ):
     app.command()(command)
 

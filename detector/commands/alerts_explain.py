@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
@@ -13,9 +13,12 @@ from rich.table import Table
 from detector.alerts import Document
 from detector.commands.alerts_page import STYLES, number
 from detector.commands.alerts_query import AsJson, Replay, alert_id, console, moment, not_found, opened
-from detector.commands.alerts_rules import logic, of_alert
+from detector.commands.alerts_rules import logic, of_alert, ruleset
 from detector.commands.text import cell
 from detector.stores import Documents
+
+if TYPE_CHECKING:
+    from detector.rules import Ruleset
 
 
 def explain(
@@ -31,7 +34,7 @@ def explain(
             typer.echo(f"querywatch: {not_found(start, replay)}", err=True)
             raise typer.Exit(1)
         events = store.events(state["querywatch"]["alert_id"])
-    found = explained(state, events)
+    found = explained(state, events, ruleset())
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -40,10 +43,10 @@ def explain(
         screen.print(part)
 
 
-def explained(state: Document, events: Documents) -> dict[str, Any]:
-    """Return what `explain` says, as data."""
+def explained(state: Document, events: Documents, rules: Ruleset | None) -> dict[str, Any]:
+    """Return what `explain` says, as data; `rules` are those of the rules folder now, None where it cannot be read."""
     own = state["querywatch"]
-    status, rule = of_alert(state)
+    status, rule = of_alert(state, rules)
     met = {(item["signal"], item["op"], item["threshold"]): item["met"] for item in own["evidence"]}
     return {
         "alert_id": own["alert_id"],

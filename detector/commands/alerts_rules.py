@@ -34,11 +34,10 @@ def ruleset() -> Ruleset | None:
         return None
 
 
-def of_alert(state: Document) -> tuple[str, Rule | None]:
+def of_alert(state: Document, rules: Ruleset | None) -> tuple[str, Rule | None]:
     """Say whether the rules folder still holds what raised the alert, and return that rule where it does."""
     from detector.rules_lock import logic_hash
 
-    rules = ruleset()
     if rules is None:
         return "its folder cannot be read now: `querywatch rules check` says why", None
     rule = next((r for r in rules.rules if r.uuid == state["rule"]["uuid"]), None)

@@ -214,6 +214,7 @@ def test_setup_says_what_it_would_do_and_what_it_did(querywatch: Querywatch, tmp
         (("show", "ID"), {"numba", "numpy", "river", "sklearn", "elasticsearch", "kafka"}),
         (("ack", "ID"), {"numba", "numpy", "river", "sklearn", "elasticsearch", "kafka"}),
         (("explain", "ID"), {"numba", "river", "sklearn", "elasticsearch", "kafka"}),
+        (("export", "ID"), {"numba", "river", "sklearn", "elasticsearch", "kafka"}),
         (("stats",), {"numba", "river", "sklearn", "elasticsearch", "kafka"}),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
