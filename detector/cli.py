@@ -32,6 +32,7 @@ COMMANDS = {
     "training-index": "Index a model's training records, so that queries for them show.",
     "canary": "Plant made-up records in training data, which no stranger can know.",
     "baseline": "Export and import what benign traffic of each model looks like.",
+    "formats": "Which log formats can be read, and what is in a log of yours.",
     "models": "Check models.yml and show what it says of each model.",
 }
 

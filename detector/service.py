@@ -144,7 +144,8 @@ class Service:
         self._restore_waiting()
         if records is None:
             self._ended = True
-            self._take_rest()
+            if self._rest is not None:
+                self._hold(self._rest())
             return False
         self._take(records)
         if self._outbox.flush():
@@ -181,18 +182,15 @@ class Service:
         self._next.update(zip(records.partitions, (offset + 1 for offset in records.offsets), strict=True))
         for partition in set(records.partitions):
             self._ended_since.pop(partition, None)
-        self._merge.add(decoded.batch)
+        self._hold(decoded.batch)
         self._outbox.add(letters=decoded.refused)
         self.counters.records += len(records.offsets)
-        self.counters.events += len(decoded.batch)
         self.counters.skipped += decoded.skipped
         self.counters.refused.update(letter.reason.value for letter in decoded.refused)
 
-    def _take_rest(self) -> None:
-        if self._rest is not None:
-            batch = self._rest()
-            self._merge.add(batch)
-            self.counters.events += len(batch)
+    def _hold(self, batch: EventBatch) -> None:
+        self._merge.add(batch)
+        self.counters.events += len(batch)
 
     def _idle(self) -> list[int]:
         """Name the partitions that have been at their end for `idle_s`: a restart of the clock at every new record."""

@@ -45,6 +45,13 @@ def decoder(settings: Settings) -> Decoder:
         raise SettingsError(f"[log] format: {error.args[0]}") from None
 
 
+def with_log(settings: Settings, log_format: str = "", mapping: str = "", model: str = "") -> Settings:
+    """Return the settings with what a caller says of the log; a mapping file alone means mapped_json."""
+    said = {"format": log_format or ("mapped_json" if mapping else ""), "mapping": mapping, "model": model}
+    log = settings.log.model_copy(update={name: value for name, value in said.items() if value})
+    return settings.model_copy(update={"log": log})
+
+
 def format_options(settings: Settings) -> Options:
     """Return how foreign logs are read; SettingsError where the mapping file cannot be used."""
     from detector.formats.calls import Options  # noqa: PLC0415

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from detector.shortage import Shortage
     from replay.run import Replayed
 
+FIRST_LINES = 50  # looked at to tell a log's format
 EXAMPLES = """Examples:
 
   querywatch replay capture.jsonl.zst
@@ -45,15 +46,21 @@ def replay(
     dead_letters: Annotated[
         Path | None, typer.Option(help="Keep refused records here, one JSON object a line.")
     ] = None,
+    log_format: Annotated[
+        str, typer.Option("--format", help="Of the files; default: the settings', or what alone fits the first lines.")
+    ] = "",
+    mapping: Annotated[str, typer.Option(help="Mapping file of mapped_json.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Find attacks in captured logs: the live pipeline, reading files. Notifies nobody."""
     from detector.rules import RulesError
     from detector.sources.capture import CaptureError
-    from detector.wiring import build_pipeline, rules_of
+    from detector.wiring import build_pipeline, rules_of, with_log
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    settings = load_settings()
+    settings = with_log(load_settings(), log_format, mapping)
+    if not log_format and settings.log.format == "native":
+        settings = with_log(settings, _format_of(files[0], settings))
     try:
         pipeline = build_pipeline(settings, rules_of(settings, rules))
     except RulesError as error:
@@ -70,6 +77,28 @@ def replay(
 
 
 replay.__doc__ = f"{replay.__doc__}\n\n\b\n{EXAMPLES}"
+
+
+def _format_of(file: str, settings: Settings) -> str:
+    """Return the one foreign format that all of a file's first lines are in, and say so; "" for anything else."""
+    from detector.formats import NATIVE
+    from detector.formats.sniff import sniff
+    from detector.sources.capture import STDIN, CaptureError, CaptureSource
+
+    if file == STDIN or not Path(file).is_file():  # what can be read only once
+        return ""
+    source = CaptureSource([file], settings.limits)
+    try:
+        sample = source.poll(FIRST_LINES, 0.0)
+    except CaptureError:
+        return ""  # the replay itself says what is wrong
+    finally:
+        source.close()
+    fit = None if sample is None else sniff(sample, settings.limits)
+    if fit is None or not fit.sure or fit.best == NATIVE:
+        return ""
+    typer.echo(f"querywatch replay: {file} is read as {fit.best}; --format says otherwise", err=True)
+    return fit.best
 
 
 def _run(

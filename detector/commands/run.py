@@ -29,15 +29,16 @@ refuses us; 2: wrong settings or rules."""
 def run(
     rules: Annotated[Path | None, typer.Option(help="Folder of rules; default: the shipped ones.")] = None,
     until_end: Annotated[bool, typer.Option("--until-end", help="Stop once all that the topic holds is read.")] = False,
+    log_format: Annotated[str, typer.Option("--format", help="Of the records; default: the settings'.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the counters at the end as JSON.")] = False,
 ) -> None:
     """Watch prediction events in Kafka and write alerts to the store; Ctrl-C or SIGTERM stops it cleanly."""
     from detector.rules import RulesError
     from detector.service import UndeliveredError
     from detector.sources import SourceError
-    from detector.wiring import build_service, open_store, rules_of
+    from detector.wiring import build_service, open_store, rules_of, with_log
 
-    settings = load_settings()
+    settings = with_log(load_settings(), log_format)
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
         logger_factory=structlog.PrintLoggerFactory(typer.get_text_stream("stderr")),
