@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import numpy as np
 import orjson
 
+from detector import formats
 from detector.events import Records
 from detector.formats import native
 from detector.formats.columns import ClientKeys
 from detector.settings import LimitSettings
+from tests.format_samples import SAMPLES, options
 
 WIDTHS = (30, 64, 784, 3072)
 _NUMBERS_A_ROUND = 240_000  # so many numbers in the inputs of one round
@@ -66,7 +69,24 @@ def rates(width: int, rounds: int = 9) -> dict[str, float]:
     }
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def format_rates(name: str, rounds: int = 5) -> dict[str, float]:
+    """Return sample records a CPU second of `orjson.loads` and of one format's decoder: medians of rounds."""
+    values = SAMPLES[name] * (4000 // len(SAMPLES[name]))
+    batch = Records("bench", [0] * len(values), range(len(values)), values)
+
+    def parse() -> None:
+        for value in values:
+            orjson.loads(value)
+
+    times = [(_seconds(parse), _seconds(partial(formats.decoder(name, options()), batch))) for _ in range(rounds)]
+    return {
+        "orjson": len(values) / median(a for a, _ in times),
+        "decode": len(values) / median(b for _, b in times),
+        "ratio": median(a / b for a, b in times),
+    }
+
+
+def _seconds(work: Callable[[], object]) -> float:
     start = time.process_time()  # of this process: other work on the machine counts less
     work()
     return time.process_time() - start
@@ -78,6 +98,10 @@ def main() -> None:
     for width in WIDTHS:
         result = rates(width)
         print(f"{width:>6} {result['orjson']:>15,.0f} {result['decode']:>12,.0f} {result['ratio']:>6.2f}")
+    print(f"\n{'format':>22} {'orjson.loads/s':>15} {'decode/s':>12} {'ratio':>6}  small samples")
+    for name in formats.names():
+        result = format_rates(name)
+        print(f"{name:>22} {result['orjson']:>15,.0f} {result['decode']:>12,.0f} {result['ratio']:>6.2f}")
 
 
 if __name__ == "__main__":
