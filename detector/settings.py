@@ -91,7 +91,7 @@ class LimitSettings(_Section):
     """What bounds memory and work; a caller controls the size of what it sends."""
 
     max_record_bytes: int = Field(default=4 << 20, ge=1024)
-    max_instances: int = Field(default=4096, ge=1)
+    max_instances: int = Field(default=4096, ge=1, le=1_000_000)
     max_numbers: int = Field(default=1_000_000, ge=1)
     clients: int = Field(default=8192, ge=16)  # (client, model) pairs followed in full at the same time
     campaigns: int = Field(default=128, ge=4)  # groups of clients that are judged as one at the same time

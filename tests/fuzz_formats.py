@@ -14,6 +14,8 @@ from typing import Any
 
 from detector import formats
 from detector.formats import Decoder
+from detector.formats.sniff import sniff
+from detector.settings import LimitSettings
 from tests.contracts import format_suite
 from tests.format_samples import SAMPLES, options
 
@@ -69,6 +71,7 @@ def fuzz(name: str, records: int, seed: int, seconds: float = float("inf")) -> i
     while done < records and time.monotonic() < end:
         values = [mutated(rng.choice(SAMPLES[name]), rng) for _ in range(min(64, records - done))]
         format_suite.check_batch(decoder, values, start=done)
+        sniff(format_suite.records(values), LimitSettings())
         done += len(values)
     return done
 

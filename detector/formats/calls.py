@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
@@ -102,8 +102,12 @@ def message(records: Records, i: int, limits: LimitSettings) -> Message:
         captured = _captured(raw, limits)
         if captured is not None:
             return captured
-    headers = [(name, value.decode("utf-8", "replace")) for name, value in (records.headers or {i: ()})[i]]
+    headers = [(name, (value or b"").decode("utf-8", "replace")) for name, value in _headers(records, i)]
     return Message(raw, records.topic, key.decode("utf-8", "replace"), _named(headers), timestamp)
+
+
+def _headers(records: Records, i: int) -> Sequence[tuple[str, bytes | None]]:
+    return records.headers[i] if records.headers is not None else ()
 
 
 def _captured(raw: bytes, limits: LimitSettings) -> Message | None:
@@ -218,24 +222,30 @@ def body(raw: Any, options: Options, *, encoding: str = "", content_type: str = 
 
     At most two levels of encoding are undone. `json_bytes` is where the JSON ends and tensors' bytes begin.
     """
-    if raw is None or raw in ("", b""):
-        return None
     if not isinstance(raw, str | bytes):
         return raw
+    if not raw:
+        return None
     try:
-        data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
-        if encoding.upper() == "BASE64":
-            data = base64.b64decode(data, validate=True)
-        if json_bytes.isdecimal() and len(json_bytes) < 10:
-            data = open_inference.unpacked(data, int(json_bytes))
-        if encoding.upper() == "CSV" or "csv" in content_type.lower():
-            return data.decode()
-        read = parse(data, options.limits)
-        return parse(read.encode(), options.limits) if isinstance(read, str) else read
+        return _decoded(raw, options, encoding.upper(), content_type.lower(), json_bytes)
+    except BodyError as error:
+        return Unreadable(error.flag)
     except RecordError as error:
         return Unreadable(Flag.TOO_LARGE if error.reason is Reason.TOO_LARGE else Flag.SHAPE_MISMATCH)
-    except (BodyError, binascii.Error, ValueError):
+    except (binascii.Error, ValueError):
         return Unreadable(Flag.SHAPE_MISMATCH)
+
+
+def _decoded(raw: str | bytes, options: Options, encoding: str, content_type: str, json_bytes: str) -> Any:
+    data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+    if encoding == "BASE64":
+        data = base64.b64decode(data, validate=True)
+    if json_bytes.isdecimal() and len(json_bytes) < 10:
+        data = open_inference.unpacked(data, int(json_bytes), options.limits.max_numbers)
+    if encoding == "CSV" or "csv" in content_type:
+        return data.decode()
+    read = parse(data, options.limits)
+    return parse(read.encode(), options.limits) if isinstance(read, str) else read
 
 
 def envelope(message: Message, options: Options) -> Any:

@@ -56,7 +56,7 @@ class Counts:
 class Joiner:
     """Holds halves until the others come."""
 
-    def __init__(self, ttl_us: int = TTL_US, max_waiting: int = 65_536, max_bytes: int = 64 << 20) -> None:
+    def __init__(self, ttl_us: int = TTL_US, max_waiting: int = 65_536, max_bytes: int = 16 << 20) -> None:
         self.counts = Counts()
         self._ttl_us, self._max_waiting, self._max_bytes = ttl_us, max_waiting, max_bytes
         self._waiting: OrderedDict[int, _Waiting] = OrderedDict()  # in order of arrival

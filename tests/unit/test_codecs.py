@@ -13,6 +13,7 @@ from detector.formats import codecs
 from detector.formats.calls import Unreadable, body
 from detector.formats.codecs import BodyError
 from detector.formats.codecs.answers import answers, meaning
+from detector.settings import LimitSettings
 from tests.format_samples import options
 
 TENSOR = {"name": "x", "shape": [2, 2], "datatype": "FP32"}
@@ -113,6 +114,8 @@ def test_tensors_after_the_json_are_read() -> None:
     assert codecs.request(body(whole, options(), json_bytes=str(len(head)))) == [[1, 2], [3, 4]]
     cut_off = body(whole[:-4], options(), json_bytes=str(len(head)))
     assert cut_off == Unreadable(Flag.SHAPE_MISMATCH)
+    few = options(limits=LimitSettings(max_numbers=3))
+    assert body(whole, few, json_bytes=str(len(head))) == Unreadable(Flag.TOO_LARGE)
 
 
 def test_declared_encodings_are_undone_twice_at_most() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from detector import formats
@@ -19,6 +21,13 @@ from tests.format_samples import FOLDER, SAMPLES
 MLSERVER = str(FOLDER / "mlserver_kafka_captured.jsonl")
 BENTOML = str(FOLDER / "bentoml_monitor_data_captured.jsonl")
 MAPPING = 'time = "/timestamp"\nmodel = "=iris"\nrequest = "/features"\nscores = "/proba"\n'
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """`run` logs to the standard error of its own call, which is gone afterwards."""
+    yield
+    structlog.reset_defaults()
 
 
 def run(*words: str) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from detector.events import Flag
 from detector.formats.codecs import BodyError
 
 _DTYPES = {
@@ -78,7 +79,7 @@ def _flat(data: Any) -> list[Any]:
     return [x for part in data for x in (_flat(part) if isinstance(part, list) else [part])]
 
 
-def unpacked(raw: bytes, size: int) -> bytes:
+def unpacked(raw: bytes, size: int, max_numbers: int) -> bytes:
     """Return plain JSON for a body whose first `size` bytes are JSON and whose tensors' data follow as bytes.
 
     BodyError where the sizes that it declares do not fit.
@@ -99,8 +100,9 @@ def unpacked(raw: bytes, size: int) -> bytes:
         dtype = _DTYPES.get(str(tensor.get("datatype")))
         if type(length) is not int or not 0 <= length <= len(raw) - at or dtype is None:
             raise BodyError
-        if length % np.dtype(dtype).itemsize:
-            raise BodyError
-        tensor["data"] = np.frombuffer(raw, dtype, length // np.dtype(dtype).itemsize, at).astype(np.float64).tolist()
+        count, rest = divmod(length, np.dtype(dtype).itemsize)
+        if rest or count > max_numbers:
+            raise BodyError(Flag.TOO_LARGE if count > max_numbers else Flag.SHAPE_MISMATCH)
+        tensor["data"] = np.frombuffer(raw, dtype, count, at).astype(np.float64).tolist()
         at += length
     return orjson.dumps(body)
