@@ -15,7 +15,7 @@ import numpy as np
 
 from detector.detectors import References
 from detector.events import F32, I8, I16, I32, I64, U8, EventBatch
-from detector.kernel import kernel
+from detector.kernel import in_place
 
 CLASSES = 16
 UNSURE = 512  # what a label without confidence counts as
@@ -72,7 +72,7 @@ def observe(batch: EventBatch, slot: I64, reference: I32, scales: References, st
     return out
 
 
-@kernel
+@in_place
 def _observe(slot: I64, given: Given, state: AnswerState, out: Answers) -> None:
     for i in range(len(slot)):
         c, places = slot[i], given.classes[i]
@@ -99,7 +99,7 @@ def _observe(slot: I64, given: Given, state: AnswerState, out: Answers) -> None:
                 out.answer[i, k] = certain if label == given.label[i] else -certain
 
 
-@kernel
+@in_place
 def _follow(c: int, places: int, label: int, state: AnswerState) -> int:
     """Give the answered class a place, and return the place that changed hands, −1 where none did."""
     if label < 0:
@@ -116,7 +116,7 @@ def _follow(c: int, places: int, label: int, state: AnswerState) -> int:
     return place
 
 
-@kernel
+@in_place
 def code(score: float, probability: bool) -> int:
     """Store a score as 16 bits that rise with it, finest near 0 and near 1 for a probability."""
     if np.isnan(score):
@@ -129,7 +129,7 @@ def code(score: float, probability: bool) -> int:
     return -((int(np.float32(max(1.0 - score, 1e-7)).view(np.int32)) - 0x3F000000) >> 13)
 
 
-@kernel
+@in_place
 def probability_of(stored: int) -> float:
     """Return the probability that `code` stored, to three digits."""
     small = float(np.int32((-abs(stored) << 13) + 0x3F000000).view(np.float32))

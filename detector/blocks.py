@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.events import F32, F64, I32, I64, U8, U64
-from detector.kernel import kernel
+from detector.kernel import in_place, kernel
 
 BLOCKS = 64
 RECENT = 32  # queries that a query is compared with block by block, at most
@@ -23,7 +23,7 @@ TWINS = 512  # queries among which one that differs in a single block is sought,
 CHANCE = 0.05  # how often benign rows may look derived from one another by chance
 
 
-@kernel
+@in_place
 def digest(values: F32, offsets: I64, rows: I64, key: int, out: U8) -> None:
     """Write the bytes of the named rows to `out` [n, 64]; blocks without a feature stay 0."""
     bits = values.view(np.uint32)
@@ -68,7 +68,7 @@ def observe(blocks: U8, whole: U8, slot: I64, recent: I64, state: BlockState) ->
     return out
 
 
-@kernel
+@in_place
 def _observe(blocks: U8, whole: U8, slot: I64, recent: I64, state: BlockState, out: Changes) -> None:
     for i in range(len(slot)):
         if not whole[i]:
@@ -94,7 +94,7 @@ def _observe(blocks: U8, whole: U8, slot: I64, recent: I64, state: BlockState, o
         state.clock[c] = clock + 1
 
 
-@kernel
+@in_place
 def distance(a: U8, i: int, b: U8, j: int) -> np.int64:
     """Return in how many blocks row i of a [n, 64] differs from row j of b."""
     apart = np.uint8(0)  # as wide as what is compared, so that it runs in SIMD
@@ -103,7 +103,7 @@ def distance(a: U8, i: int, b: U8, j: int) -> np.int64:
     return np.int64(apart)
 
 
-@kernel
+@in_place
 def different(a: U8, i: int, b: U8, j: int) -> np.uint64:
     """Return the blocks in which row i of a [n, 64] differs from row j of b, as bits."""
     mask = np.uint64(0)
@@ -112,7 +112,7 @@ def different(a: U8, i: int, b: U8, j: int) -> np.uint64:
     return mask
 
 
-@kernel
+@in_place
 def count(mask: np.uint64) -> int:
     """Return the number of bits that are set."""
     mask -= (mask >> np.uint64(1)) & np.uint64(0x5555555555555555)

@@ -335,4 +335,5 @@ def _moves(view: View) -> kinship.Moves:
         view.sketch,
         view.number,
         np.where(np.isnan(own), np.inf, own),
+        np.empty(kinship.RING, np.float32),
     )

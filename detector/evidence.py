@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from detector.events import F32, F64, I32
-from detector.kernel import kernel
+from detector.kernel import in_place, kernel
 
 RESTART = 64  # events between two starts
 LIVE = 4  # starts that `Pair` follows at once; the poorest is dropped for a new one, which only lowers E
@@ -43,13 +43,13 @@ POWER = _power_table()
 TAILS = _tail_table()
 
 
-@kernel
+@in_place
 def power_bet(p: float) -> float:
     """Bet against a conformal p-value in (0, 1] being uniform: large when p is small."""
     return float(POWER[int(np.ceil(p * RANKS))])
 
 
-@kernel
+@in_place
 def tail_bets(p: float, bets: F64, first: int) -> None:
     """Write the bets of TAIL_POWERS against p in (0, 1] being uniform to `bets` from place `first` on.
 
@@ -60,7 +60,7 @@ def tail_bets(p: float, bets: F64, first: int) -> None:
         bets[first + j] = TAILS[j, rank]
 
 
-@kernel
+@in_place
 def uniform(key: int, count: int, salt: int) -> float:
     """Return a number in (0, 1] from its arguments only (splitmix64): breaks ties the same in every replay."""
     x = (
@@ -74,7 +74,7 @@ def uniform(key: int, count: int, salt: int) -> float:
     return (float(x >> np.uint64(11)) + 1.0) / 9007199254740992.0
 
 
-@kernel
+@in_place
 def spend(event: int) -> float:
     """Return the weight of the start at this event (counted from 0), 0 where none begins."""
     if event % RESTART:
@@ -83,13 +83,13 @@ def spend(event: int) -> float:
     return 1.0 / ((b + 1.0) * (b + 2.0))
 
 
-@kernel
+@in_place
 def unspent(event: int) -> float:
     """Return the weight of all starts after this event."""
     return 1.0 / (event // RESTART + 2.0)
 
 
-@kernel
+@in_place
 def bernoulli(wealth: F64, event: int, hit: bool, p0: float, bets: F64) -> float:
     """Bet that hits are more frequent than p0: e = q/p0 on a hit, (1 − q)/(1 − p0) otherwise, averaged over the bets q.
 
@@ -103,7 +103,7 @@ def bernoulli(wealth: F64, event: int, hit: bool, p0: float, bets: F64) -> float
     return float(np.log10(total + unspent(event)))
 
 
-@kernel
+@in_place
 def bernoulli_above(wealth: F64, event: int, hit: bool, p0: float, shares: F64) -> float:
     """Bet with q = p0 + (1 − p0)·share, for a p0 that follows the model's reference; see `bernoulli`."""
     start = spend(event) / len(shares)
@@ -114,19 +114,19 @@ def bernoulli_above(wealth: F64, event: int, hit: bool, p0: float, shares: F64) 
     return float(np.log10(total + unspent(event)))
 
 
-@kernel
+@in_place
 def standing(wealth: F64, events: int) -> float:
     """Return log10 E of bets [k] after that many events, without another bet."""
     return float(np.log10(wealth.sum() + unspent(events - 1)))
 
 
-@kernel
+@in_place
 def stake(hit: bool, p0: float, q: float) -> float:
     """Return the e-value of one Bernoulli event: the likelihood ratio of q against p0."""
     return q / p0 if hit else (1.0 - q) / (1.0 - p0)
 
 
-@kernel
+@in_place
 def open_start(first: F64 | F32, second: F64, began: I32, event: int, width: int) -> None:
     """Begin a start of a pair where one is due.
 
@@ -149,14 +149,14 @@ def open_start(first: F64 | F32, second: F64, began: I32, event: int, width: int
     second[place] = 1.0
 
 
-@kernel
+@in_place
 def minimum(first: F64 | F32, second: F64, m: int, width: int) -> float:
     """Return the smaller of the two means of start m: an e-value while one and the same null holds throughout."""
     bets = second.shape[1]
     return float(min(added(first, m, width) / width, added(second, m, bets) / bets))
 
 
-@kernel
+@in_place
 def pair_evidence(first: F64 | F32, second: F64, began: I32, event: int, width: int) -> float:
     """Return log10 E of a pair: the minimum is taken for every start by itself."""
     total = unspent(event)
@@ -166,7 +166,7 @@ def pair_evidence(first: F64 | F32, second: F64, began: I32, event: int, width: 
     return float(np.log10(min(total, CAP)))
 
 
-@kernel
+@in_place
 def multiply(products: F64, began: I32, hit: bool, p0: float, bets: F64) -> None:
     """Multiply the bets on one event into every live start: products [LIVE, len(bets)]."""
     for j in range(len(bets)):
@@ -176,7 +176,7 @@ def multiply(products: F64, began: I32, hit: bool, p0: float, bets: F64) -> None
                 products[m, j] = min(products[m, j] * e, CAP)
 
 
-@kernel
+@in_place
 def share(wealth: F64 | F32, m: int, bets: F64, width: int) -> None:
     """Multiply bets into row m, then spread SWITCH of the whole evenly: fixed share (Herbster & Warmuth 1998).
 
@@ -191,7 +191,7 @@ def share(wealth: F64 | F32, m: int, bets: F64, width: int) -> None:
         wealth[m, j] = (1.0 - SWITCH) * wealth[m, j] + even
 
 
-@kernel
+@in_place
 def added(values: F64 | F32, m: int, width: int) -> float:
     """Add up the first `width` numbers of row m, four sums side by side: no addition waits for the one before.
 
@@ -215,6 +215,6 @@ def above(p0: float, shares: F64) -> F64:
     return p0 + (1.0 - p0) * shares
 
 
-@kernel
+@in_place
 def _weight(number: int) -> float:
     return 1.0 / (number * (number + 1.0))

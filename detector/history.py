@@ -15,7 +15,7 @@ import numpy as np
 
 from detector.detectors import References
 from detector.events import F32, F64, I16, I32, I64, U8, U32, U64
-from detector.kernel import kernel
+from detector.kernel import in_place
 from detector.ring import WINDOW, distances, least, newest_with
 from detector.sketch import DIMENSIONS
 
@@ -122,16 +122,26 @@ def observe(
         scales.r0[reference],
         (np.stack((scales.q05, scales.q20, scales.q50), axis=1) / scales.r0[:, None])[reference],
         state,
+        np.empty(WINDOW, np.float32),
+        np.empty(DIMENSIONS, np.float32),
         geometry,
     )
     return geometry
 
 
-@kernel
+@in_place
 def _observe(
-    sketch: I16, digest: U64, time_us: I64, slot: I64, r0: F64, close: F64, state: HistoryState, out: Geometry
+    sketch: I16,
+    digest: U64,
+    time_us: I64,
+    slot: I64,
+    r0: F64,
+    close: F64,
+    state: HistoryState,
+    squared: F32,
+    gap: F32,
+    out: Geometry,
 ) -> None:
-    squared, gap = np.empty(WINDOW, np.float32), np.empty(DIMENSIONS, np.float32)
     for i in range(len(slot)):
         c = slot[i]
         if state.queries[c] == 0:
@@ -155,7 +165,7 @@ def _observe(
         _remember(c, sketch[i], digest[i], state)
 
 
-@kernel
+@in_place
 def _repeats(digests: U32, known: int, digest: np.uint32) -> bool:
     hits = 0
     for w in range(known):
@@ -163,7 +173,7 @@ def _repeats(digests: U32, known: int, digest: np.uint32) -> bool:
     return hits > 0
 
 
-@kernel
+@in_place
 def _measure(
     i: int, c: int, x: I16, r0: float, close: F64, state: HistoryState, squared: F32, gap: F32, out: Geometry
 ) -> None:
@@ -212,13 +222,13 @@ def _measure(
     state.wide[c, place], state.tight[c, place % TIGHT] = wide, tight_thread
 
 
-@kernel
+@in_place
 def _length(bits: int) -> float:
     """Return the distance whose square has these bits; infinity where there was none."""
     return float(np.sqrt(np.int32(bits).view(np.float32)))
 
 
-@kernel
+@in_place
 def _thread_turn(threads: I32, fresh: int, known: int, member: int, ring: I16, x: I16, gap: F32) -> tuple[int, float]:
     """Return the place of the thread's newest query and the cosine of the last two steps inside the thread."""
     head = -1
@@ -234,14 +244,14 @@ def _thread_turn(threads: I32, fresh: int, known: int, member: int, ring: I16, x
     return head, np.nan
 
 
-@kernel
+@in_place
 def _between(ring: I16, start: int, stop: int, gap: F32) -> None:
     """Write the step from one place to another into `gap`."""
     for k in range(DIMENSIONS):
         gap[k] = np.float32(ring[k, stop]) - np.float32(ring[k, start])
 
 
-@kernel
+@in_place
 def _turn(ring: I16, at: int, x: I16, before: F32) -> float:
     """Return the cosine between the step from place `at` to x and the step before; NaN where one has no length."""
     dot, here, there = 0.0, 0.0, 0.0
@@ -253,7 +263,7 @@ def _turn(ring: I16, at: int, x: I16, before: F32) -> float:
     return float(dot / np.sqrt(here * there)) if here > 0.0 and there > 0.0 else np.nan
 
 
-@kernel
+@in_place
 def _remember(c: int, x: I16, digest: int, state: HistoryState) -> None:
     fresh = state.fresh[c]
     place = fresh % WINDOW

@@ -1,4 +1,4 @@
-"""`@kernel` compiles a function with numba; type checkers see the function as it is.
+"""`@kernel` and `@in_place` compile a function with numba; type checkers see the function as it is.
 
 Machine code is cached beside the package, in a folder named by the sources that the function's file imports, near and
 far: numba itself looks at the file of a function only, and would go on using a caller into which an old version of
@@ -70,9 +70,21 @@ if TYPE_CHECKING:
         """Compile a function to machine code: sequential in meaning, no Python objects inside."""
         return function
 
+    def in_place(function: F) -> F:
+        """Compile a kernel that makes no arrays: it need not count who holds one, a third of the time of small ones."""
+        return function
+
 else:
 
     def kernel(function: Any) -> Any:
         """Compile a function to machine code: sequential in meaning, no Python objects inside."""
+        return _compiled(function)
+
+    def in_place(function: Any) -> Any:
+        """Compile a kernel that makes no arrays: it need not count who holds one, a third of the time of small ones."""
+        return _compiled(function, _nrt=False)
+
+    def _compiled(function: Any, **options: Any) -> Any:
         numba.config.CACHE_DIR = str(cache_folder(Path(sys.modules[function.__module__].__file__)))
-        return njit(cache=True, nogil=True, error_model="numpy")(function)  # x / 0 is infinite or NaN, as in numpy
+        # x / 0 is infinite or NaN, as in numpy
+        return njit(cache=True, nogil=True, error_model="numpy", **options)(function)

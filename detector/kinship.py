@@ -27,7 +27,7 @@ import numpy as np
 from detector.detectors import Signal
 from detector.events import F32, F64, I16, I32, I64, U64
 from detector.evidence import share, uniform
-from detector.kernel import kernel
+from detector.kernel import in_place
 from detector.ring import FARTHEST, WINDOW, distances, least, newest_with
 from detector.sketch import DIMENSIONS
 
@@ -35,6 +35,7 @@ RING = WINDOW  # recent queries of a model, as many as its reference has rows
 YOUNG = 64  # fresh queries of a client that are looked at: the first 16, and every fourth while nothing speaks for it
 CLOSELY, NOW_AND_THEN = 16, 4
 POWERS = np.array([0.1, 0.3, 0.5, 0.7])
+ONES = np.ones(len(POWERS))
 KIN = 1.5  # log10 e-value from which a client is kin
 COPY = 0.2  # of the distance to an own or a benign row: what is nearer is the same record, or the same smooth stream
 LINK = 0.1  # p up to which a near query is a link
@@ -111,6 +112,7 @@ class Moves(NamedTuple):
     sketch: I16
     number: I64  # 0 where it is not fresh
     own: F64  # distance to the nearest own earlier query, infinite where there is none
+    room: F32  # [256] for distances
 
 
 class Out(NamedTuple):
@@ -175,14 +177,14 @@ def group_state(capacity: int) -> Groups:
     )
 
 
-@kernel
+@in_place
 def walk(start: int, again: bool, moves: Moves, benign: Benign, world: World, out: Out) -> tuple[int, int]:
     """Bet on every event from `start` on, up to one that changes who belongs together.
 
     Returns its row, and the place of the kin that it links to (−1 = none: the client itself has just become kin). The
     row has been bet on, but is not with any group yet: go on there with `again`. At the end the row is n.
     """
-    squared = np.empty(RING, np.float32)
+    squared = moves.room
     newcomers, kin = world.newcomers, world.kin
     for i in range(start, len(moves.slot)):
         c, number = moves.slot[i], moves.number[i]
@@ -209,14 +211,14 @@ def walk(start: int, again: bool, moves: Moves, benign: Benign, world: World, ou
     return len(moves.slot), -1
 
 
-@kernel
+@in_place
 def place_of_kin(c: int, key: np.uint64, place: I32, keys: U64) -> int:
     """Return the place of the client in a slot among the kin, −1 where it is none."""
     k = place[c] - 1
     return k if k >= 0 and keys[k] == key else -1
 
 
-@kernel
+@in_place
 def evidence(wealth: F64, row: int) -> float:
     """Return log10 of the mean wealth."""
     total = 0.0
@@ -225,7 +227,7 @@ def evidence(wealth: F64, row: int) -> float:
     return float(np.log10(total / len(POWERS)))
 
 
-@kernel
+@in_place
 def place_of(serial: U64, wanted: np.uint64) -> int:
     """Return the place of a group, −1 where it is gone."""
     for g in range(len(serial)):
@@ -234,7 +236,7 @@ def place_of(serial: U64, wanted: np.uint64) -> int:
     return -1
 
 
-@kernel
+@in_place
 def _take_part(i: int, g: int, p: float, moves: Moves, groups: Groups, out: Out) -> None:
     """Count an event for its group."""
     if g < 0:
@@ -248,16 +250,15 @@ def _take_part(i: int, g: int, p: float, moves: Moves, groups: Groups, out: Out)
     out.clients[i] = groups.size[g]
 
 
-@kernel
+@in_place
 def bet(wealth: F64, row: int, p: float) -> None:
     """Multiply the bets on one p-value into a row of wealth; they share it: linking late is no loss."""
-    bets = np.empty(len(POWERS))
     for j in range(len(POWERS)):
-        bets[j] = POWERS[j] * p ** (POWERS[j] - 1.0)
-    share(wealth, row, bets, len(POWERS))
+        wealth[row, j] *= POWERS[j] * p ** (POWERS[j] - 1.0)
+    share(wealth, row, ONES, len(POWERS))
 
 
-@kernel
+@in_place
 def _meet(
     i: int, c: int, moves: Moves, benign: Benign, wealth: F64, ring: Ring, squared: F32
 ) -> tuple[float, np.uint64]:
@@ -278,7 +279,7 @@ def _meet(
     return p, owner
 
 
-@kernel
+@in_place
 def _closeness(i: int, moves: Moves, benign: Benign, ring: Ring, squared: F32) -> tuple[float, np.uint64]:
     """Return the p-value of the closeness of a query to others' (NaN = no bet), and the client of the nearest."""
     m, key, count = moves.reference[i], moves.key[i], benign.row_count[moves.reference[i]]
@@ -298,7 +299,7 @@ def _closeness(i: int, moves: Moves, benign: Benign, ring: Ring, squared: F32) -
     return rank(benign.closeness[m], float(ratio), uniform(key, moves.number[i], 7)), owner
 
 
-@kernel
+@in_place
 def others(rows: I16, owners: U64, m: int, x: I16, key: np.uint64, squared: F32) -> None:
     """Write the squared distances of x to the rows of a model; infinite to a client's own, to equal and to no rows."""
     distances(rows[m], x, squared)
@@ -307,13 +308,13 @@ def others(rows: I16, owners: U64, m: int, x: I16, key: np.uint64, squared: F32)
         squared[w] = squared[w] if apart else np.float32(np.inf)
 
 
-@kernel
+@in_place
 def squared_gap(bits: int) -> np.float32:
     """Return the squared distance with these bits."""
     return np.int32(bits).view(np.float32)
 
 
-@kernel
+@in_place
 def rank(quantiles: F32, ratio: float, tie: float) -> float:
     """Return the conformal p-value of a closeness among benign ones, a tie broken by a number in (0, 1]."""
     below, equal = 0, 0
@@ -323,7 +324,7 @@ def rank(quantiles: F32, ratio: float, tie: float) -> float:
     return float((below + tie * (equal + 1)) / (len(quantiles) + 1))
 
 
-@kernel
+@in_place
 def _remember(i: int, moves: Moves, ring: Ring) -> None:
     """Keep a query for others to be near to. Who comes once leaves nothing: a flood of ids cannot empty the ring."""
     if moves.number[i] < 2:
@@ -337,7 +338,7 @@ def _remember(i: int, moves: Moves, ring: Ring) -> None:
     ring.total[m] += 1
 
 
-@kernel
+@in_place
 def _link(mine: int, other: int, kin: Kin, groups: Groups) -> bool:
     """Count a link between two kin; true where it asks for a decision."""
     g = place_of(groups.serial, kin.group[mine]) if kin.group[mine] else -1
@@ -349,7 +350,7 @@ def _link(mine: int, other: int, kin: Kin, groups: Groups) -> bool:
     return _between(mine, g, h, kin, groups)
 
 
-@kernel
+@in_place
 def _inside(mine: int, other: int, g: int, kin: Kin, groups: Groups) -> bool:
     """Count a link inside a group; true where it is the first that a member gives or takes."""
     kin.given[mine] += 1
@@ -362,7 +363,7 @@ def _inside(mine: int, other: int, g: int, kin: Kin, groups: Groups) -> bool:
     return bool(kin.given[mine] == 1 or kin.taken[other] == 1)
 
 
-@kernel
+@in_place
 def _between(mine: int, g: int, h: int, kin: Kin, groups: Groups) -> bool:
     """Count a link from group g to group h; true where the client should move over, or the groups are one."""
     theirs = groups.serial[h]
@@ -381,13 +382,13 @@ def _between(mine: int, g: int, h: int, kin: Kin, groups: Groups) -> bool:
     return strays(mine, kin) or one(g, h, groups)
 
 
-@kernel
+@in_place
 def strays(mine: int, kin: Kin) -> bool:
     """Say whether a client's links lead to another group than its own."""
     return bool(kin.away[mine] >= 4)
 
 
-@kernel
+@in_place
 def one(g: int, h: int, groups: Groups) -> bool:
     """Say whether two groups are one: lately a third as many links lead from g to h as stay in g."""
     return bool(groups.rival[g] == groups.serial[h] and groups.outer[g] >= 2 and 3 * groups.outer[g] >= groups.inner[g])

@@ -9,14 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from detector.events import F32, I16, I32
-from detector.kernel import kernel
+from detector.kernel import in_place
 from detector.sketch import DIMENSIONS
 
 WINDOW = 256
 FARTHEST = 0x7F800000  # the bits of infinity
 
 
-@kernel
+@in_place
 def distances(ring: I16, x: I16, squared: F32) -> None:
     """Write the squared distances [256] of a sketch to all of a ring [32, 256]."""
     squared[:] = 0.0
@@ -28,7 +28,7 @@ def distances(ring: I16, x: I16, squared: F32) -> None:
             squared[w] += gap * gap
 
 
-@kernel
+@in_place
 def least(ordered: I32, count: int, first: int, last: int) -> int:
     """Return the smallest of the numbers of ages first..last (1 = the newest of `count`); FARTHEST where none is."""
     found = FARTHEST
@@ -41,7 +41,7 @@ def least(ordered: I32, count: int, first: int, last: int) -> int:
     return found
 
 
-@kernel
+@in_place
 def newest_with(ordered: I32, count: int, value: int, first: int = 1) -> int:
     """Return the place of the newest query, from age `first` on, at a distance that is known to occur."""
     for age in range(first, WINDOW + 1):

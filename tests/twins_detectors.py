@@ -7,21 +7,18 @@ signal that it leaves out must be NaN. Constants that may be tuned are read from
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from detector import answers
-from detector.detectors import View, probing, recency, steering, training, volume
-from detector.events import EventBatch
-from detector.evidence import SWITCH, TAIL_POWERS
-from tests.twins import Mixture, Pair, power, stakes, tails
+from detector.detectors import View, probing, training, volume
+from tests.twins import Mixture, Pair, power, stakes
 from tests.twins_differences import ChoicesTwin, DifferencesTwin
 from tests.twins_novelty import MalformedTwin, NoveltyTwin
 from tests.twins_reach import ReachTwin
+from tests.twins_steering import RecencyTwin, SteeringTwin
 
 Signals = dict[str, float]
-MASK = (1 << 64) - 1
 
 
 class Twin(Protocol):
@@ -29,193 +26,6 @@ class Twin(Protocol):
 
     def observe(self, view: View, i: int) -> Signals:
         """Take row i of the view."""
-
-
-# --- answers --------------------------------------------------------------------------------------------------------
-
-
-class AnswersTwin:
-    """One client's answers as numbers, one for each class that it is followed on."""
-
-    def __init__(self) -> None:
-        self.labels: list[int | None] = []
-        self.answered: list[int] = []  # when the class at each place was last the answer
-        self.clock = 0
-
-    def observe(self, batch: EventBatch, i: int, places: int, probability: bool) -> tuple[list[int], list[int], int]:
-        """Return the numbers, their labels (−1 = none) and the place that changed hands (−1 = none), of one event."""
-        if not self.labels:
-            self.labels, self.answered = [None] * places, [0] * places
-        if batch.output_level[i] == 0:
-            return [], [], -1
-        self.clock += 1
-        scores = batch.scores.row(i)
-        if 0 < len(scores) <= places:
-            self.labels[: len(scores)] = range(len(scores))
-            return [code(score, probability) for score in scores], list(range(len(scores))), -1
-        answered = int(batch.label_key[i])
-        replaced = self._follow(answered)
-        certain = answers.UNSURE
-        if batch.output_level[i] > 1:
-            certain = max(certain, code(batch.confidence[i], probability))
-        values = []
-        for label in self.labels:
-            if label is not None and label < len(scores):
-                values.append(code(scores[label], probability))
-            else:
-                values.append(certain if label == answered else -certain)
-        return values, [-1 if label is None else label for label in self.labels], replaced
-
-    def _follow(self, label: int) -> int:
-        """Give the answered class a place: its own, a free one, or that of the class answered longest ago."""
-        if label < 0:
-            return -1
-        mine = label in self.labels
-        place = self.labels.index(label) if mine else self.answered.index(min(self.answered))
-        self.labels[place], self.answered[place] = label, self.clock
-        return -1 if mine else place
-
-
-# --- steering -------------------------------------------------------------------------------------------------------
-
-
-class SteeringTwin:
-    """Rank bets on the nearest's score for every class, paired with bets on turning back."""
-
-    def __init__(self) -> None:
-        self.pair = Pair(0, len(steering.TURN_BETS))
-        self.clock = 0
-        self.past: list[list[int | None]] = []  # of every fresh query the scores at each place
-        self.nearest: list[int | None] = []  # of every fresh query the number of that which it was asked near
-        self.best: list[float] = []
-
-    def observe(self, view: View, i: int) -> Signals:
-        if not self.best:
-            self.best = [0.0] * int(view.scales.classes[view.reference[i]])
-            self.pair.width = len(self.best) * len(TAIL_POWERS)
-        if view.replaced[i] >= 0:
-            self._forget(int(view.replaced[i]))
-        if not view.fresh[i]:
-            return {}
-        out: Signals = {}
-        m = view.reference[i]
-        near = view.joined[i] * view.scales.r0[m] < view.scales.q95[m]
-        self.nearest.append(len(self.past) - int(view.age[i]) if near else None)
-        used = view.batch.output_level[i] > 0 and not math.isnan(view.cosine[i])
-        if used:
-            self._bet(view, i)
-            out["steering.chosen"] = self.pair.evidence(self.clock)
-            self.clock += 1
-            self._reach(view, i)
-            if out["steering.chosen"] > 0:
-                out |= self._aim(view, i)
-        scores = [int(view.answer[i, k]) if view.places[i, k] >= 0 else None for k in range(len(self.best))]
-        self.past.append(scores if used and not view.path[i] else [None] * len(self.best))
-        return out
-
-    def _bet(self, view: View, i: int) -> None:
-        """Bet on the score of the nearest among those asked at most 16 before or after it, near others than it."""
-        self.pair.open(self.clock)
-        self.pair.bet(second=stakes(view.cosine[i] < steering.BACK, 0.5, steering.TURN_BETS))
-        best, now = self.nearest[-1], len(self.past)
-        if view.path[i] or best is None or self.nearest[best] is None:
-            return
-        tie = splitmix(int(view.batch.client_key[i]), now + 1, 0)
-        others = [n for n in range(best - steering.AROUND, best + steering.AROUND + 1) if max(0, now - 256) <= n < now]
-        bets = []
-        for k in range(len(self.best)):
-            score = self.past[best][k]
-            known = [self.past[n][k] for n in others if n == best or self.nearest[n] not in (None, best)]
-            fellows = [value for value in known if value is not None]
-            if score is None or len(fellows) <= steering.FELLOWS:
-                bets += [1.0] * len(TAIL_POWERS)
-            else:
-                above = sum(value > score for value in fellows) + fellows.count(score) * tie
-                bets += tails(max(above, 1e-3) / len(fellows))
-        self.pair.bet(first=bets, spread=SWITCH)
-
-    def _forget(self, place: int) -> None:
-        """Begin anew at a place that changed hands: all that was bet on its last class is lost."""
-        self.best[place] = 0.0
-        if self.clock:
-            for start in self.pair.starts:
-                start.first[place * len(TAIL_POWERS) : (place + 1) * len(TAIL_POWERS)] = 0
-            for scores in self.past:
-                scores[place] = None
-
-    def _reach(self, view: View, i: int) -> None:
-        if view.batch.output_level[i] >= 2 and view.scales.probability[view.reference[i]] and view.joined[i] < 2:
-            reached = [probability_of(int(value)) for value in view.answer[i, : len(self.best)]]
-            self.best = [max(pair) for pair in zip(self.best, reached, strict=True)]
-
-    def _aim(self, view: View, i: int) -> Signals:
-        """Name the place of the class whose bets are worth most."""
-
-        def worth(place: int) -> float:
-            return float(
-                sum(
-                    sum(start.first[place * len(TAIL_POWERS) : (place + 1) * len(TAIL_POWERS)])
-                    for start in self.pair.starts
-                )
-            )
-
-        taken = [place for place in range(len(self.best)) if view.places[i, place] >= 0]
-        aim = max(taken, key=worth)
-        return {"steering.target": float(aim), "steering.progress": self.best[aim]}
-
-
-# --- recency --------------------------------------------------------------------------------------------------------
-
-
-class RecencyTwin:
-    """Bets on the age of the nearest earlier query, paired with bets on turning back."""
-
-    def __init__(self) -> None:
-        self.pair = Pair(len(recency.POWERS), len(recency.TURN_BETS))
-        self.clock = 0
-
-    def observe(self, view: View, i: int) -> Signals:
-        if math.isnan(view.cosine[i]):
-            return {}
-        m = int(view.reference[i])
-        self.pair.open(self.clock)
-        if view.joined[i] * view.scales.r0[m] < view.scales.q95[m] and view.span[i] >= recency.LEAST:
-            p = int(view.age[i]) / int(view.span[i])
-            self.pair.bet(first=[k * p ** (k - 1) for k in recency.POWERS])
-        self.pair.bet(second=stakes(view.cosine[i] < recency.BACK, 0.5, recency.TURN_BETS))
-        self.clock += 1
-        return {"recency.nearest": self.pair.evidence(self.clock - 1)}
-
-
-def probability_of(stored: int) -> float:
-    """Undo `code` for a probability, but for the bits that it dropped."""
-    small = float(np.int32(_bits(0.5) - (abs(stored) << 13)).view(np.float32))
-    return small if stored <= 0 else 1.0 - small
-
-
-def code(score: float | np.float32, probability: bool) -> int:
-    """Store a score as 16 bits: the upper bits of its float, of p below and of 1 − p above one half."""
-    if math.isnan(score):
-        return 0
-    if not probability:
-        size = _bits(abs(score)) >> 16
-        return size if score >= 0 else -size
-    if score <= 0.5:
-        return (_bits(max(float(score), 1e-7)) - _bits(0.5)) >> 13
-    return -((_bits(max(1.0 - float(score), 1e-7)) - _bits(0.5)) >> 13)
-
-
-def _bits(value: Any) -> int:
-    return int(np.float32(value).view(np.int32))
-
-
-def splitmix(key: int, count: int, salt: int) -> float:
-    """Return a number in (0, 1] from three whole numbers, in Python's whole numbers."""
-    x = key ^ (count * 0x9E3779B97F4A7C15 & MASK) ^ (salt * 0xD1342543DE82EF95 & MASK)
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & MASK
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EB & MASK
-    x ^= x >> 31
-    return ((x >> 11) + 1) / 2**53
 
 
 # --- probing --------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from detector.blocks import BLOCKS, count, different, distance
 from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I8, I16, I32, I64, U8, U64, InputLevel, OutputLevel
 from detector.evidence import CAP, bernoulli_above, spend, stake, standing
-from detector.kernel import kernel
+from detector.kernel import in_place
 from detector.sketch import DIMENSIONS
 
 SHARES = np.array([0.15, 0.4, 0.8])
@@ -149,13 +149,12 @@ class Choices:
         moves = Moves(view.slot, view.whole, view.fresh, view.blocks, view.apart, view.apart_age, view.sketch,
                       view.batch.output_level, view.answer, view.replaced, scales.classes[m], scales.alike[m],
                       scales.alike_rate[m])  # fmt: skip
-        _observe(moves, state, out)
+        _observe(moves, state, np.empty(CLASSES + 1, np.int32), out)
         return {f"choices.{name}": getattr(out, name) for name in Out._fields}
 
 
-@kernel
-def _observe(moves: Moves, state: ChoicesState, out: Out) -> None:
-    gains = np.empty(CLASSES + 1, np.int32)
+@in_place
+def _observe(moves: Moves, state: ChoicesState, gains: I32, out: Out) -> None:
     for i in range(len(moves.slot)):
         c = moves.slot[i]
         if moves.replaced[i] >= 0:  # answers before and after are not of the same classes
@@ -176,7 +175,7 @@ def _observe(moves: Moves, state: ChoicesState, out: Out) -> None:
             out.kept[i] = standing(state.kept[c], state.choices[c])
 
 
-@kernel
+@in_place
 def _remember(i: int, c: int, moves: Moves, state: ChoicesState) -> None:
     w = state.clock[c] % TOLD
     for b in range(BLOCKS):
@@ -189,7 +188,7 @@ def _remember(i: int, c: int, moves: Moves, state: ChoicesState) -> None:
     state.clock[c] += 1
 
 
-@kernel
+@in_place
 def _follow(i: int, c: int, moves: Moves, state: ChoicesState, gains: I32) -> bool:
     """Go on with the chain, or begin one; true where another part of the same base was changed."""
     if state.linked[c]:
@@ -209,7 +208,7 @@ def _follow(i: int, c: int, moves: Moves, state: ChoicesState, gains: I32) -> bo
     return False
 
 
-@kernel
+@in_place
 def _link(i: int, c: int, moves: Moves, state: ChoicesState, gains: I32) -> bool:
     """Judge the trial by what the query does with its changes, and make the query the next trial."""
     from_base = different(state.base, c, moves.blocks, i)
@@ -237,7 +236,7 @@ def _link(i: int, c: int, moves: Moves, state: ChoicesState, gains: I32) -> bool
     return not kept and tried != from_base and count(from_base) <= moves.alike[i]
 
 
-@kernel
+@in_place
 def _try(i: int, c: int, moves: Moves, state: ChoicesState) -> None:
     for b in range(BLOCKS):
         state.trial[c, b] = moves.blocks[i, b]
@@ -247,7 +246,7 @@ def _try(i: int, c: int, moves: Moves, state: ChoicesState) -> None:
         state.trial_sketch[c, k] = moves.sketch[i, k]
 
 
-@kernel
+@in_place
 def _mirrors(i: int, c: int, moves: Moves, state: ChoicesState) -> bool:
     """Tell whether the query lies as far beyond the base as the trial before it."""
     off, step = 0.0, 0.0
@@ -259,7 +258,7 @@ def _mirrors(i: int, c: int, moves: Moves, state: ChoicesState) -> bool:
     return step > DIMENSIONS and off <= MIRROR**2 * step + DIMENSIONS  # sketches are rounded
 
 
-@kernel
+@in_place
 def _judge(c: int, kept: bool, tried: np.uint64, classes: int, state: ChoicesState, gains: I32) -> None:
     """Bet where trials of both fates are there: is the new one's gain extreme among those of the other fate?"""
     if kept:
@@ -285,7 +284,7 @@ def _judge(c: int, kept: bool, tried: np.uint64, classes: int, state: ChoicesSta
     state.latest[c] = tried
 
 
-@kernel
+@in_place
 def _bet(c: int, kept: bool, classes: int, state: ChoicesState, gains: I32) -> None:
     p0 = 1.0 / (state.run[c] + 1.0)
     start = spend(state.choices[c]) / (2 * len(KEPT_SHARES))
@@ -300,7 +299,7 @@ def _bet(c: int, kept: bool, classes: int, state: ChoicesState, gains: I32) -> N
     state.choices[c] += 1
 
 
-@kernel
+@in_place
 def _grown(wealth: float, hit: bool, p0: float, q: float) -> float:
     return min(wealth * stake(hit, p0, q), CAP)
 

@@ -33,7 +33,7 @@ from detector.blocks import BLOCKS, TWINS, count
 from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I16, I32, I64, U8, U64, InputLevel, OutputLevel
 from detector.evidence import bernoulli_above, standing, unspent
-from detector.kernel import kernel
+from detector.kernel import in_place
 
 SWEEP_SHARES = np.array([0.4, 0.7, 0.95])
 ONE_SHARES = np.array([0.15, 0.4, 0.8])
@@ -143,14 +143,13 @@ class Differences:
         moves = Moves(view.slot, view.whole & view.fresh, view.blocks, view.apart, view.apart_age, view.changed,
                       np.minimum(scales.width[m], BLOCKS), scales.alike[m], scales.twins[m], scales.twin_rate[m],
                       scales.twin_repeat[m], scales.same[m])  # fmt: skip
-        _observe(moves, state, out)
+        _observe(moves, state, np.empty(SUMS, np.uint8), out)
         out.parts[view.batch.input_level < InputLevel.VECTOR] = np.nan
         return {f"differences.{name}": getattr(out, name) for name in Out._fields}
 
 
-@kernel
-def _observe(moves: Moves, state: DifferencesState, out: Out) -> None:
-    mine = np.empty(SUMS, np.uint8)
+@in_place
+def _observe(moves: Moves, state: DifferencesState, mine: U8, out: Out) -> None:
     for i in range(len(moves.slot)):
         c = moves.slot[i]
         out.parts[i] = _parts(c, moves.twins[i], state)
@@ -178,18 +177,18 @@ def _observe(moves: Moves, state: DifferencesState, out: Out) -> None:
         out.parts[i] = _parts(c, moves.twins[i], state)
 
 
-@kernel
+@in_place
 def _parts(c: int, window: int, state: DifferencesState) -> float:
     ones = _worth(state.ones, c, state.clock[c]) if window else 1.0
     return float(np.log10((ones + _worth(state.sweeps, c, state.records[c])) / 2))
 
 
-@kernel
+@in_place
 def _worth(wealth: F64, c: int, events: int) -> float:
     return wealth[c].sum() + unspent(events - 1) if events else 1.0
 
 
-@kernel
+@in_place
 def _sweep(i: int, c: int, changed: np.uint64, age: int, moves: Moves, state: DifferencesState) -> None:
     """Follow the query to its record, and gather in which blocks that is varied; another record closes the last one."""
     here = state.clock[c]
@@ -216,7 +215,7 @@ def _sweep(i: int, c: int, changed: np.uint64, age: int, moves: Moves, state: Di
         state.value[c] = _value(moves.blocks, i, changed)
 
 
-@kernel
+@in_place
 def _settle(i: int, c: int, moves: Moves, state: DifferencesState) -> None:
     """Bet that the record which is left was varied as the one before."""
     varied = state.varied[c]
@@ -235,7 +234,7 @@ def _settle(i: int, c: int, moves: Moves, state: DifferencesState) -> None:
     state.last_value[c] = state.value[c]
 
 
-@kernel
+@in_place
 def _value(blocks: U8, i: int, changed: np.uint64) -> np.uint64:
     """Return what the changed blocks of row i hold, as one number."""
     value = NONE
@@ -245,7 +244,7 @@ def _value(blocks: U8, i: int, changed: np.uint64) -> np.uint64:
     return value
 
 
-@kernel
+@in_place
 def _twin(c: int, window: int, state: DifferencesState, mine: U8) -> tuple[np.uint64, int]:
     """Return the block, as a bit, in which alone the query differs from an earlier one, and how long ago that came."""
     if window == TWINS and not candidates(state.sums, c, mine):
@@ -257,7 +256,7 @@ def _twin(c: int, window: int, state: DifferencesState, mine: U8) -> tuple[np.ui
     return NONE, 0
 
 
-@kernel
+@in_place
 def add_up(x: U8, i: int, out: U8) -> None:
     """Write the sums of row i of x [n, 64] to `out` [9]."""
     for k in range(SUMS):
@@ -267,7 +266,7 @@ def add_up(x: U8, i: int, out: U8) -> None:
         out[k] = total
 
 
-@kernel
+@in_place
 def one_block(sums: U8, c: int, w: int, mine: U8) -> int:
     """Return the one block in which the row of sums [c, :, w] differs from `mine` [9]; −1 where none or several do."""
     gap = np.uint8(mine[0] + mine[CLEAR] - sums[c, 0, w] - sums[c, CLEAR, w])
@@ -282,7 +281,7 @@ def one_block(sums: U8, c: int, w: int, mine: U8) -> int:
     return b if gap != 0 and agrees else -1
 
 
-@kernel
+@in_place
 def candidates(sums: U8, c: int, mine: U8) -> bool:
     """Tell whether a row of sums [c, :, 512] may differ from `mine` in one block: chance says so of one in 16,000.
 

@@ -23,7 +23,7 @@ from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I16, I32, I64, U8, InputLevel, OutputLevel
 from detector.evidence import bernoulli
 from detector.genuine import BINS, LEAST_ENERGY, ROBUST
-from detector.kernel import kernel
+from detector.kernel import in_place
 from detector.sketch import CLIP, DIMENSIONS
 
 MADE, BETS = 0.125, np.array([0.2, 0.4, 0.85])
@@ -110,13 +110,13 @@ class Novelty:
         batch = view.batch
         moves = Moves(view.slot, view.fresh, view.joined, view.sketch, view.reference, batch.input.values,
                       batch.input.offsets)  # fmt: skip
-        _observe(moves, Known(*(getattr(view.scales, name) for name in Known._fields)), state, out)
+        room = np.empty((4, DIMENSIONS), np.float32)
+        _observe(moves, Known(*(getattr(view.scales, name) for name in Known._fields)), state, room, out)
         return {f"novelty.{name}": getattr(out, name) for name in Out._fields}
 
 
-@kernel
-def _observe(moves: Moves, known: Known, state: NoveltyState, out: Out) -> None:
-    room = np.empty((4, DIMENSIONS), np.float32)
+@in_place
+def _observe(moves: Moves, known: Known, state: NoveltyState, room: F32, out: Out) -> None:
     x, values, shifted, z = room[0], room[1], room[2], room[3]
     for i in range(len(moves.slot)):
         c, m = moves.slot[i], moves.reference[i]
@@ -144,7 +144,7 @@ def _observe(moves: Moves, known: Known, state: NoveltyState, out: Out) -> None:
         state.clock[c] += 1
 
 
-@kernel
+@in_place
 def _read(i: int, m: int, moves: Moves, known: Known, x: F32, values: F32) -> None:
     """Write the sketch of row i, and the values of the features that its model follows by themselves."""
     start = moves.offsets[i]
@@ -157,7 +157,7 @@ def _read(i: int, m: int, moves: Moves, known: Known, x: F32, values: F32) -> No
             values[k] = np.rint(min(max(value, np.float32(-CLIP)), np.float32(CLIP)))
 
 
-@kernel
+@in_place
 def _surprise(m: int, values: F32, known: Known) -> float:
     """Return the mean of ln(uniform / benign) over the features."""
     total = 0.0
@@ -173,7 +173,7 @@ def _surprise(m: int, values: F32, known: Known) -> float:
     return total
 
 
-@kernel
+@in_place
 def _dependence(m: int, x: F32, mean: F32, known: Known, z: F32) -> float:
     """Return z'Pz / z'z of a query seen from its client's own mean, z in clipped standard deviations."""
     least, own, whole = 0.0, 0.0, 0.0

@@ -23,7 +23,7 @@ from detector.answers import CLASSES
 from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I32, I64, U8, U64, InputLevel, OutputLevel
 from detector.history import TIGHT
-from detector.kernel import kernel
+from detector.kernel import in_place
 
 COPIES = 2  # near copies of an input, from which on it is probed
 LONG_RUN = 5  # queries of one input back to back, likewise
@@ -89,7 +89,7 @@ class Reach:
         return {f"reach.{name}": getattr(out, name) for name in Out._fields}
 
 
-@kernel
+@in_place
 def _records(
     slot: I64, number: I64, record: I32, run: I32, digest: U64, copies: U8, repeated: U64, records: I32, out: F32
 ) -> None:
@@ -106,7 +106,7 @@ def _records(
         out[i] = records[c]
 
 
-@kernel
+@in_place
 def _copy(slot: I64, number: I64, joined: F32, level: U8, classes: I64, width: I64, equations: F64, out: F32) -> None:
     for i in range(len(slot)):
         c = slot[i]
@@ -116,7 +116,7 @@ def _copy(slot: I64, number: I64, joined: F32, level: U8, classes: I64, width: I
             out[i] = equations[c] / ((width[i] + 1.0) * (classes[i] - 1.0))
 
 
-@kernel
+@in_place
 def _bracket(
     slot: I64, number: I64, founder: I32, step: F32, label: I64, last: I32, answer: I64, least: F32, out: F32
 ) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I32, I64, U8, InputLevel, OutputLevel
 from detector.evidence import CAP, LIVE, multiply, open_start, pair_evidence
-from detector.kernel import kernel
+from detector.kernel import in_place
 
 LEAST = 16  # queries remembered before an age means something
 BACK = -0.1  # a step turns back below this cosine; a walk without a direction does so less than every second time
@@ -72,7 +72,7 @@ class Recency:
         return {"recency.nearest": out}
 
 
-@kernel
+@in_place
 def _observe(slot: I64, cosine: F32, age: I32, span: I32, near: U8, state: RecencyState, out: F32) -> None:
     for i in range(len(slot)):
         if np.isnan(cosine[i]):

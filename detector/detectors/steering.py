@@ -35,7 +35,7 @@ from detector.evidence import (
     tail_bets,
     uniform,
 )
-from detector.kernel import kernel
+from detector.kernel import in_place
 from detector.ring import WINDOW
 
 AROUND, FELLOWS = 16, 4  # queries before and after the chosen one that it is ranked among, and how many there must be
@@ -132,13 +132,12 @@ class Steering:
             probability=scales.probability[view.reference],
             key=batch.client_key,
         )
-        _observe(moves, state, out)
+        _observe(moves, state, np.ones(CLASSES * TAILS), out)
         return {f"steering.{name}": getattr(out, name) for name in Out._fields}
 
 
-@kernel
-def _observe(moves: Moves, state: SteeringState, out: Out) -> None:
-    bets = np.ones(CLASSES * TAILS)
+@in_place
+def _observe(moves: Moves, state: SteeringState, bets: F64, out: Out) -> None:
     for i in range(len(moves.slot)):
         c = moves.slot[i]
         if moves.replaced[i] >= 0:
@@ -160,7 +159,7 @@ def _observe(moves: Moves, state: SteeringState, out: Out) -> None:
         _remember(i, used and not moves.path[i], moves, state)
 
 
-@kernel
+@in_place
 def _bet(i: int, moves: Moves, state: SteeringState, bets: F64) -> None:
     """Bet on one event: that it turns back, and on the rank of its nearest's score for each class."""
     c, places, age = moves.slot[i], moves.classes[i], int(moves.age[i])
@@ -183,7 +182,7 @@ def _bet(i: int, moves: Moves, state: SteeringState, bets: F64) -> None:
             share(state.ranks[c], m, bets, places * TAILS)
 
 
-@kernel
+@in_place
 def _around(scores: I16, kin: I16, score: np.int16, fresh: int, age: int) -> tuple[int, int, int]:
     """Count the scores around that of this age, above and below it, and all of them with itself."""
     above, below, known = 0, 0, 1
@@ -197,7 +196,7 @@ def _around(scores: I16, kin: I16, score: np.int16, fresh: int, age: int) -> tup
     return above, below, known
 
 
-@kernel
+@in_place
 def _remember(i: int, used: bool, moves: Moves, state: SteeringState) -> None:
     """Put the scores at the query's place of the ring; the place of one that is not used holds none."""
     c, place = moves.slot[i], (moves.number[i] - 1) % WINDOW
@@ -207,7 +206,7 @@ def _remember(i: int, used: bool, moves: Moves, state: SteeringState) -> None:
         state.scores[c, k, place] = moves.answer[i, k] if known else NONE
 
 
-@kernel
+@in_place
 def _forget(c: int, place: int, state: SteeringState) -> None:
     """Begin anew at a place that changed hands: the bets on the class that had it are lost until the next start."""
     state.best[c, place] = 0.0
@@ -216,7 +215,7 @@ def _forget(c: int, place: int, state: SteeringState) -> None:
         state.ranks[c, :, place * TAILS : (place + 1) * TAILS] = 0.0
 
 
-@kernel
+@in_place
 def _reach(i: int, moves: Moves, state: SteeringState) -> None:
     """Remember the highest probability reached on each class near an own earlier query."""
     if moves.level[i] < 2 or not moves.probability[i] or not moves.joined[i] < 2.0:
@@ -226,7 +225,7 @@ def _reach(i: int, moves: Moves, state: SteeringState) -> None:
         state.best[moves.slot[i], k] = max(state.best[moves.slot[i], k], reached)
 
 
-@kernel
+@in_place
 def _aim(i: int, moves: Moves, state: SteeringState, out: Out) -> None:
     """Name the class whose bets are worth most, and how far it got."""
     c = moves.slot[i]

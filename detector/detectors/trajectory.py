@@ -9,7 +9,7 @@ import numpy as np
 
 from detector.detectors import Need, Signal, View
 from detector.events import F32, I32, I64, U8, InputLevel, OutputLevel
-from detector.kernel import kernel
+from detector.kernel import in_place
 from detector.ring import WINDOW
 
 SHARE = 1 / 32  # weight of the newest query in running shares
@@ -96,7 +96,7 @@ class Moves(NamedTuple):
     label: I64
 
 
-@kernel
+@in_place
 def _observe(moves: Moves, state: TrajectoryState, out: Out) -> None:
     for i in range(len(moves.slot)):
         c, confidence = moves.slot[i], moves.confidence[i]
@@ -113,7 +113,7 @@ def _observe(moves: Moves, state: TrajectoryState, out: Out) -> None:
         out.flips[i] = state.flips[c]
 
 
-@kernel
+@in_place
 def _inside(i: int, certain: bool, moves: Moves, state: TrajectoryState) -> None:
     """Measure a fresh query against its thread: the first query of it, and the one before."""
     c, number, founder = moves.slot[i], moves.number[i], moves.founder[i]

@@ -18,7 +18,7 @@ import numpy as np
 from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I32, I64, InputLevel, OutputLevel
 from detector.evidence import CAP, power_bet, spend, unspent
-from detector.kernel import kernel
+from detector.kernel import in_place
 
 MINUTE_US, HOUR_US = 60_000_000, 3_600_000_000
 OWN_LEAST = 5  # minutes before a client's own past counts
@@ -81,7 +81,7 @@ class Volume:
         return {f"volume.{name}": getattr(out, name) for name in Out._fields}
 
 
-@kernel
+@in_place
 def _observe(slot: I64, time_us: I64, peer_mean: F64, peer_sd: F64, state: VolumeState, out: Out) -> None:
     for i in range(len(slot)):
         c = slot[i]
@@ -99,7 +99,7 @@ def _observe(slot: I64, time_us: I64, peer_mean: F64, peer_sd: F64, state: Volum
         out.rate[i] = _hourly(c, time_us[i], state)
 
 
-@kernel
+@in_place
 def _bet(c: int, x: float, peer_mean: float, peer_sd: float, state: VolumeState) -> None:
     """Bet on one complete minute, then learn it."""
     n = state.minutes[c]
@@ -114,12 +114,12 @@ def _bet(c: int, x: float, peer_mean: float, peer_sd: float, state: VolumeState)
     state.minutes[c] = n + 1
 
 
-@kernel
+@in_place
 def _tail(x: float, mean: float, sd: float) -> float:
     return max(0.5 * math.erfc((x - mean) / (sd * 1.4142135623730951)), 1e-6)
 
 
-@kernel
+@in_place
 def _hourly(c: int, time_us: int, state: VolumeState) -> float:
     hour = time_us // HOUR_US
     if hour > state.hour[c]:

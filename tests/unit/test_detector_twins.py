@@ -10,7 +10,8 @@ import pytest
 from detector.detectors import View, discover
 from detector.events import EventBatch, OutputLevel
 from tests import streams, views
-from tests.twins_detectors import TWINS, AnswersTwin, Twin
+from tests.twins_answers import AnswersTwin
+from tests.twins_detectors import TWINS, Twin
 
 LENS = views.Lens((6, 40), classes=3)
 MANY = views.Lens((8,), classes=60)

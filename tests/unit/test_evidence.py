@@ -25,7 +25,7 @@ from detector.evidence import (
     unspent,
 )
 from tests import twins
-from tests.twins_detectors import splitmix
+from tests.twins_answers import splitmix
 
 BETS = np.array([0.45, 0.65, 0.9])
 STREAMS, EVENTS = 4000, 400
