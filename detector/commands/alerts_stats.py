@@ -26,6 +26,18 @@ from detector.lifecycle import STATUSES
 from detector.stores import AlertQuery, Documents
 
 MOST = 100_000  # alerts that are counted
+FIELDS = (
+    "rule.id",
+    "related.user",
+    "threat.technique",
+    "querywatch.status",
+    "querywatch.disposition",
+    "querywatch.raised_at",
+    "querywatch.acknowledged_at",
+    "querywatch.closed_at",
+    "querywatch.episode.suppressed",
+    "querywatch.model.name",
+)
 
 
 @filtered
@@ -37,7 +49,7 @@ def stats(
 ) -> None:
     """Count what became of the alerts: precision by rule, times, noise, ATLAS coverage."""
     with opened() as store:
-        states = store.list(replace(query, limit=MOST + 1))
+        states = store.list(replace(query, limit=MOST + 1, fields=FIELDS))
     if len(states) > MOST:
         typer.echo(f"querywatch: more than {MOST:,} alerts match; narrow them with --since", err=True)
         raise typer.Exit(1)

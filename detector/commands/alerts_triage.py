@@ -137,7 +137,7 @@ def _named(store: AlertStore, starts: Sequence[str]) -> tuple[list[str], list[Tr
 
 def _matching(store: AlertStore, query: AlertQuery, change: Change, yes: bool) -> list[str]:
     """Return the alerts that match now, after somebody confirmed their number; later ones are left alone."""
-    found = store.list(replace(query, limit=MOST + 1))
+    found = store.list(replace(query, limit=MOST + 1, fields=("querywatch.alert_id",)))
     if not found:
         typer.echo("querywatch: no alerts match", err=True)
         raise typer.Exit(1)

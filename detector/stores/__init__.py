@@ -45,6 +45,7 @@ class AlertQuery:
     status: str = ""
     owner: str = ""
     limit: int = 100
+    fields: tuple[str, ...] = ()  # only these parts of each state, as dotted names: what many alerts are counted by
 
 
 class Triaged(NamedTuple):

@@ -19,6 +19,7 @@ from detector.stores import StoreUnavailableError, bulk
 
 Answer = TypeVar("Answer")
 PAGE = 500
+WIDE_PAGE = 5000  # of hits with some fields only
 
 
 class NotAllowedError(StoreUnavailableError):
@@ -73,19 +74,30 @@ class Cluster:
         with suppress(NotAllowedError):
             self._call(lambda: self._client.indices.refresh(index=target, ignore_unavailable=True))
 
-    def search(self, target: str, query: Document, order: Sequence[Document], limit: int) -> Iterator[Document]:
-        """Yield hits page by page; none where the index does not exist yet. `order` must be total."""
+    def search(
+        self, target: str, query: Document, order: Sequence[Document], limit: int, fields: Sequence[str] = ()
+    ) -> Iterator[Document]:
+        """Yield hits page by page, whole or with some fields only; none where the index does not exist yet.
+
+        `order` must be total.
+        """
         after: Sequence[Any] | None = None
         while limit > 0:
-            size = min(limit, PAGE)
-            hits = self._search_page(target, query, order, size, after)
+            size = min(limit, WIDE_PAGE if fields else PAGE)
+            hits = self._search_page(target, query, order, size, after, fields)
             yield from hits
             if len(hits) < size:
                 return
             after, limit = hits[-1]["sort"], limit - size
 
     def _search_page(
-        self, target: str, query: Document, order: Sequence[Document], size: int, after: Sequence[Any] | None
+        self,
+        target: str,
+        query: Document,
+        order: Sequence[Document],
+        size: int,
+        after: Sequence[Any] | None,
+        fields: Sequence[str],
     ) -> list[Document]:
         def send() -> list[Document]:
             answer = self._client.search(
@@ -94,6 +106,7 @@ class Cluster:
                 sort=order,
                 size=size,
                 search_after=after,  # values as the cluster gave them
+                source_includes=list(fields) or None,
                 ignore_unavailable=True,
                 allow_partial_search_results=False,  # half of the alerts is no answer
             )

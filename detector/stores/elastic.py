@@ -276,7 +276,8 @@ class ElasticStore:
         until = "" if query.until_us is None else rfc3339(query.until_us)
         if self.replay:
             states = episodes.replayed_states(self._replayed({"match_all": {}}))
-            return episodes.newest_first(s for s in states if episodes.matches(s, query, since, until))[: query.limit]
+            found = episodes.newest_first(s for s in states if episodes.matches(s, query, since, until))
+            return [episodes.project(s, query.fields) for s in found[: query.limit]]
         terms = {
             "rule.id": query.rule,
             "querywatch.model.name": query.model,
@@ -292,8 +293,8 @@ class ElasticStore:
             filters.append({"range": {"@timestamp": bounds}})
         self._cluster.refresh(self.alias)
         order = [{"@timestamp": "desc"}, {"querywatch.alert_id": "asc"}]
-        hits = self._cluster.search(self.alias, {"bool": {"filter": filters}}, order, query.limit)
-        return [episodes.public(hit["_source"]) for hit in hits]
+        hits = self._cluster.search(self.alias, {"bool": {"filter": filters}}, order, query.limit, query.fields)
+        return [episodes.project(episodes.public(hit["_source"]), query.fields) for hit in hits]
 
     def get(self, alert_id: str) -> Document | None:
         """Return one alert state by its id or an unambiguous start of it."""

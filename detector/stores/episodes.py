@@ -144,8 +144,33 @@ def log_order(entries: Iterable[Document]) -> list[Document]:
 
 def public(state: Document) -> Document:
     """Return the state without the store's own lists."""
-    own = {key: value for key, value in state["querywatch"].items() if key not in _BOOKKEEPING}
+    own = {key: value for key, value in state.get("querywatch", {}).items() if key not in _BOOKKEEPING}
     return {**state, "querywatch": own}
+
+
+def project(state: Document, fields: Sequence[str]) -> Document:
+    """Return only some fields, given by dotted names; those that are not there, or null, are left out."""
+    return nested(fields, (_at(state, name) for name in fields)) if fields else state
+
+
+def nested(fields: Sequence[str], values: Iterable[Any]) -> Document:
+    """Return a document of fields with dotted names; null ones are left out."""
+    document: Document = {}
+    for name, value in zip(fields, values, strict=True):
+        if value is not None:
+            *parents, last = name.split(".")
+            node = document
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[last] = value
+    return document
+
+
+def _at(state: Document, name: str) -> Any:
+    node: Any = state
+    for part in name.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
 
 
 def replayed_states(documents: Iterable[Document]) -> list[Document]:

@@ -59,6 +59,26 @@ def check_a_change_is_in_the_state_and_in_the_log(open_store: Open) -> None:
     assert own["raised_at"] == document["event"]["created"]
 
 
+def check_a_list_of_some_fields_is_that_part_of_the_whole(open_store: Open) -> None:
+    store = open_store()
+    store.write([make_document(NS, client_id=f"key-{i}", start_s=i) for i in range(3)])
+    store.write([make_document(NS, "replay")])
+    fields = ("rule.id", "related.user", "querywatch.disposition", "querywatch.episode.suppressed")
+    parts = [
+        {
+            "rule": {"id": "inversion-ascent"},
+            "related": {"user": [f"key-{i}"]},
+            "querywatch": {"episode": {"suppressed": 0}},
+        }
+        for i in (2, 1, 0)
+    ]
+    assert store.list(AlertQuery(fields=fields)) == parts
+    assert store.list(AlertQuery(fields=fields, client="key-1", limit=1)) == parts[1:2]
+    assert store.list(AlertQuery(fields=("rule.id",), limit=2)) == [{"rule": {"id": "inversion-ascent"}}] * 2
+    (replayed,) = open_store(replay=True).list(AlertQuery(fields=("user.id",)))
+    assert replayed == {"user": {"id": "key-7"}}
+
+
 def check_a_refused_change_leaves_no_trace(open_store: Open) -> None:
     store = open_store()
     document, other = make_document(NS), make_document(NS, client_id="key-8")
