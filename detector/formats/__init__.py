@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from functools import cache
 from typing import Any, Protocol, cast
 
 from detector.events import Decoded, EventBatch, Records
@@ -64,9 +65,10 @@ class _Native:
         return to_batch([], Records("", [], [], []), self._keys)
 
 
-def names() -> list[str]:
+@cache
+def names() -> tuple[str, ...]:
     """Return the names of all adapters."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _SHARED)
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _SHARED))
 
 
 def foreign() -> dict[str, Foreign]:

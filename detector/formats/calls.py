@@ -163,8 +163,7 @@ def http_status(value: Any) -> int:
 
 def millis(value: Any, scale: float = 1.0) -> float:
     """Return a duration times `scale`, NaN where it cannot be read."""
-    row = fields.floats([value])
-    return float("nan") if row is None or not 0 <= row[0] < 1e12 else float(row[0]) * scale
+    return value * scale if type(value) in (int, float) and 0 <= value < 1e12 else float("nan")
 
 
 def when(message: Message, *values: Any) -> tuple[int, int]:

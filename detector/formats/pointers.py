@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,7 @@ NAMES = tuple(field.name for field in fields(Mapped))
 
 def follow(value: Any, pointer: str) -> Any:
     """Return what a JSON pointer leads to, None where nothing is there; a text that holds JSON is not opened."""
-    for token in pointer.split("/")[1:]:
-        name = token.replace("~1", "/").replace("~0", "~")
+    for name in _tokens(pointer):
         if isinstance(value, dict):
             value = value.get(name)
         elif isinstance(value, list) and name.isdecimal() and len(name) < 8 and int(name) < len(value):
@@ -62,6 +62,11 @@ def follow(value: Any, pointer: str) -> Any:
         else:
             return None
     return value
+
+
+@lru_cache(maxsize=256)
+def _tokens(pointer: str) -> tuple[str, ...]:
+    return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:])
 
 
 def load(path: Path) -> Mapped:
