@@ -5,7 +5,7 @@ The modules in the order in which the data meets them:
     sources/    records from Kafka or from capture files
     formats/    bytes -> EventBatch, one batch of events as columns (events.py)
     merge.py    partitions -> one stream in event time
-    sketch.py   inputs of any width -> 32 whole numbers that keep distances
+    sketch.py   inputs of any width -> 32 whole numbers that keep distances; ring.py: the nearest of 256
     clients.py  who asks: a bounded table of (client, model); history.py: what each has asked before
     baseline.py what benign traffic of a model looks like, frozen by epoch
     detectors/  one file a detector; evidence.py: their arithmetic

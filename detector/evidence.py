@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from detector.events import F32, F64, I32
-from detector.kernel import in_place, kernel
+from detector.kernel import in_place
 
 RESTART = 64  # events between two starts
 LIVE = 4  # starts that `Pair` follows at once; the poorest is dropped for a new one, which only lowers E
@@ -207,12 +207,6 @@ def added(values: F64 | F32, m: int, width: int) -> float:
     for j in range(whole, width):
         a += values[m, j]
     return (a + b) + (c + d)
-
-
-@kernel
-def above(p0: float, shares: F64) -> F64:
-    """Return bets q = p0 + (1 − p0)·share, for a p0 that follows the model's reference."""
-    return p0 + (1.0 - p0) * shares
 
 
 @in_place

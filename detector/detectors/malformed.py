@@ -17,8 +17,8 @@ import numpy as np
 
 from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I64, U8, InputLevel, OutputLevel
-from detector.evidence import above, bernoulli
-from detector.kernel import kernel
+from detector.evidence import bernoulli_above
+from detector.kernel import in_place
 from detector.malformed import malformed
 
 LEAST, TIMES = 0.05, 3.0
@@ -69,12 +69,12 @@ class Malformed:
         return {f"malformed.{name}": getattr(out, name) for name in Out._fields}
 
 
-@kernel
+@in_place
 def _observe(slot: I64, bad: U8, rate: F64, state: MalformedState, out: Out) -> None:
     for i in range(len(slot)):
         c = slot[i]
         p0 = min(max(LEAST, TIMES * rate[i]), 0.9)
-        out.calls[i] = bernoulli(state.wealth[c], state.clock[c], bad[i] == 1, p0, above(p0, SHARES))
+        out.calls[i] = bernoulli_above(state.wealth[c], state.clock[c], bad[i] == 1, p0, SHARES)
         state.share[c] += SHARE * (bad[i] - state.share[c])
         out.share[i] = state.share[c]
         state.clock[c] += 1

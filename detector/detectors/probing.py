@@ -19,8 +19,8 @@ import numpy as np
 
 from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I32, I64, U8, U64, InputLevel, OutputLevel
-from detector.evidence import LIVE, above, bernoulli, multiply, open_start, pair_evidence
-from detector.kernel import kernel
+from detector.evidence import LIVE, bernoulli, multiply, open_start, pair_evidence
+from detector.kernel import in_place
 
 SHARES = np.array([0.15, 0.4, 0.8])
 TURN_BETS = np.array([0.6, 0.75, 0.95])
@@ -108,19 +108,19 @@ class Probing:
         scales, m = view.scales, view.reference
         moves = Moves(view.slot, view.fresh, view.step, view.cosine, view.tight, view.tight_joined, view.run,
                       view.batch.input_digest, scales.near_rate[m])  # fmt: skip
-        _observe(moves, state, out)
+        _observe(moves, state, np.empty(len(SHARES)), out)
         return {f"probing.{name}": getattr(out, name) for name in Out._fields}
 
 
-@kernel
-def _observe(moves: Moves, state: ProbingState, out: Out) -> None:
+@in_place
+def _observe(moves: Moves, state: ProbingState, bets: F64, out: Out) -> None:
     for i in range(len(moves.slot)):
         c = moves.slot[i]
         if moves.run[i]:
             out.runs[i] = _run(c, moves.run[i], moves.digest[i], state)
         if not moves.fresh[i]:
             continue
-        out.threads[i] = _thread(i, c, moves, state)
+        out.threads[i] = _thread(i, c, moves, state, bets)
         if not np.isnan(moves.cosine[i]):
             half = abs(moves.cosine[i]) > 0.97 and 0.42 <= moves.step[i] / state.last_step[c] <= 0.58
             again = half and state.halved[c] == 1  # one halved step happens to a slider that moves on
@@ -131,17 +131,19 @@ def _observe(moves: Moves, state: ProbingState, out: Out) -> None:
         state.clock[c] += 1
 
 
-@kernel
-def _thread(i: int, c: int, moves: Moves, state: ProbingState) -> float:
+@in_place
+def _thread(i: int, c: int, moves: Moves, state: ProbingState, bets: F64) -> float:
     p0 = max(0.05, min(2.5 * moves.near_rate[i], 0.9))
     open_start(state.joins[c], state.turns[c], state.began[c], state.clock[c], len(SHARES))
-    multiply(state.joins[c], state.began[c], moves.tight_joined[i] == 1, p0, above(p0, SHARES))
+    for j in range(len(SHARES)):
+        bets[j] = p0 + (1.0 - p0) * SHARES[j]
+    multiply(state.joins[c], state.began[c], moves.tight_joined[i] == 1, p0, bets)
     if not np.isnan(moves.tight[i]):
         multiply(state.turns[c], state.began[c], moves.tight[i] < -0.3, 0.45, TURN_BETS)
     return pair_evidence(state.joins[c], state.turns[c], state.began[c], state.clock[c], len(SHARES))
 
 
-@kernel
+@in_place
 def _run(c: int, run: int, digest: int, state: ProbingState) -> float:
     """Bet on a run when the next one begins: is it long, and its record not so repeated before?"""
     if run == 1 and state.run[c]:

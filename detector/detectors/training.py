@@ -26,8 +26,8 @@ import numpy as np
 
 from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I32, I64, U64, InputLevel, OutputLevel
-from detector.evidence import above, bernoulli
-from detector.kernel import kernel
+from detector.evidence import bernoulli_above
+from detector.kernel import in_place
 
 SHARES = np.array([0.06, 0.2, 0.6])
 LEAST_RATE, MOST_RATE, MARGIN = 0.02, 0.95, 2.5
@@ -97,7 +97,7 @@ def expected(usual: F64) -> F64:
     return np.asarray(np.clip(MARGIN * usual / (1.0 - usual + MARGIN * usual), LEAST_RATE, MOST_RATE))
 
 
-@kernel
+@in_place
 def _observe(slot: I64, joined: F32, trained: U64, canary: I32, rate: F64, state: TrainingState, out: Out) -> None:
     for i in range(len(slot)):
         c = slot[i]
@@ -112,11 +112,11 @@ def _observe(slot: I64, joined: F32, trained: U64, canary: I32, rate: F64, state
         out.records[i] = state.records[c]
         state.share[c] += max(MEMORY, 1.0 / (state.clock[c] + 1)) * (hit - state.share[c])
         out.share[i] = state.share[c]
-        out.hits[i] = bernoulli(state.wealth[c], state.clock[c], hit, rate[i], above(rate[i], SHARES))
+        out.hits[i] = bernoulli_above(state.wealth[c], state.clock[c], hit, rate[i], SHARES)
         state.clock[c] += 1
 
 
-@kernel
+@in_place
 def _first_time(c: int, digest: np.uint64, state: TrainingState) -> bool:
     """Mark a record as asked for; False where it was before."""
     place = (digest >> np.uint64(6)) % np.uint64(SEEN // 64)
@@ -131,7 +131,7 @@ def _first_time(c: int, digest: np.uint64, state: TrainingState) -> bool:
     return True
 
 
-@kernel
+@in_place
 def _canaries(c: int, number: int, state: TrainingState) -> float:
     """Mark a canary as asked for, if it is one (number > 0), and return log10 E."""
     if number > 0:
