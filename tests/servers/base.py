@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -120,6 +122,50 @@ class GuardedProcess:
             if pipe is not None:
                 pipe.close()
         self._guard, self._pid = None, 0
+
+
+class ProcessServer:
+    """A server that runs as a process of ours, with its data in a temporary folder."""
+
+    controllable = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.home = Path(tempfile.mkdtemp(prefix=f"querywatch-{name.lower()}-"))
+        self.process: GuardedProcess | None = None
+
+    def _runs(self, command: Sequence[str]) -> None:
+        """Say by which command it starts."""
+        self.process = GuardedProcess(self.name, command, self.home / f"{self.name.lower()}.log", self._answers)
+
+    def _answers(self) -> bool:
+        """Say whether it answers a request."""
+        raise NotImplementedError
+
+    def _started(self) -> GuardedProcess:
+        if self.process is None:
+            raise ServerError(f"{self.name} could not be prepared")
+        return self.process
+
+    def start(self) -> None:
+        self._started().start()
+
+    def stop(self) -> None:
+        self._started().stop()
+
+    def kill(self) -> None:
+        self._started().kill()
+
+    def pause(self) -> None:
+        self._started().signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._started().signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+        shutil.rmtree(self.home, ignore_errors=True)
 
 
 def _tail(log: Path, characters: int = 3000) -> str:

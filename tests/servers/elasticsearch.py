@@ -6,15 +6,12 @@ It lacks `GET /`, the `_data_stream` and `_ilm` APIs, scripts, `_update_by_query
 from __future__ import annotations
 
 import json
-import shutil
-import signal
 import sys
-import tempfile
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from tests.servers import jars
-from tests.servers.base import GuardedProcess, free_port
+from tests.servers.base import ProcessServer, free_port
 
 NODE = Path(__file__).parent / "node.py"
 VERSION = "9.2.0"
@@ -39,14 +36,12 @@ appender.console.layout.pattern = [%d{ISO8601}][%-5p][%c{1.}] %m%n
 """
 
 
-class JarElasticsearch:
+class JarElasticsearch(ProcessServer):
     """A node on free ports with its data in a temporary folder."""
-
-    controllable = True
 
     def __init__(self) -> None:
         libraries = jars.fetch("elasticsearch")
-        self.home = Path(tempfile.mkdtemp(prefix="querywatch-elasticsearch-"))
+        super().__init__("Elasticsearch")
         port, transport = free_port(), free_port()
         self.address = f"http://127.0.0.1:{port}"
         (self.home / "jars.json").write_text(json.dumps(self._lay_out(libraries)))
@@ -63,7 +58,7 @@ class JarElasticsearch:
         }
         (self.home / "settings.json").write_text(json.dumps(settings))
         command = [sys.executable, str(NODE), str(self.home)]
-        self.process = GuardedProcess("Elasticsearch", command, self.home / "elasticsearch.log", self._answers)
+        self._runs(command)
 
     def _lay_out(self, libraries: list[Path]) -> list[str]:
         """Make the home folder; return the class path: the HTTP module's jars are loaded from its own folder."""
@@ -90,22 +85,3 @@ class JarElasticsearch:
             return False
         finally:
             connection.close()
-
-    def start(self) -> None:
-        self.process.start()
-
-    def stop(self) -> None:
-        self.process.stop()
-
-    def kill(self) -> None:
-        self.process.kill()
-
-    def pause(self) -> None:
-        self.process.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self.process.signal(signal.SIGCONT)
-
-    def close(self) -> None:
-        self.process.kill()
-        shutil.rmtree(self.home, ignore_errors=True)

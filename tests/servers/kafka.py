@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import signal
 import socket
 import struct
 import subprocess
-import tempfile
 import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
 from tests.servers import jars, java
-from tests.servers.base import GuardedProcess, ServerError, free_port
+from tests.servers.base import ProcessServer, ServerError, free_port
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -37,23 +34,19 @@ broker.heartbeat.interval.ms=500
 """
 
 
-class JarKafka:
+class JarKafka(ProcessServer):
     """A broker on free ports with its data in a temporary folder."""
-
-    controllable = True
 
     def __init__(self) -> None:
         class_path = ":".join(str(jar) for jar in jars.fetch("kafka"))
-        self.home = Path(tempfile.mkdtemp(prefix="querywatch-kafka-"))
+        super().__init__("Kafka")
         port, controller = free_port(), free_port()
         self.address = f"127.0.0.1:{port}"
         properties = self.home / "server.properties"
         properties.write_text(PROPERTIES.format(port=port, controller=controller, data=self.home / "data"))
         self._java = [java.JAVA, "-XX:+UseSerialGC", "-cp", class_path]
         self._format(properties)
-        self.process = GuardedProcess(
-            "Kafka", [*self._java, "-Xmx512m", "kafka.Kafka", str(properties)], self.home / "kafka.log", self._answers
-        )
+        self._runs([*self._java, "-Xmx512m", "kafka.Kafka", str(properties)])
 
     def _format(self, properties: Path) -> None:
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -74,23 +67,3 @@ class JarKafka:
         except OSError:
             return False
         return len(answer) == 12 and struct.unpack(">iii", answer)[2] > 0  # size, correlation, number of brokers
-
-    def start(self) -> None:
-        self.process.start()
-
-    def stop(self) -> None:
-        self.process.stop()
-
-    def kill(self) -> None:
-        self.process.kill()
-
-    def pause(self) -> None:
-        self.process.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self.process.signal(signal.SIGCONT)
-
-    def close(self) -> None:
-        if hasattr(self, "process"):
-            self.process.kill()
-        shutil.rmtree(self.home, ignore_errors=True)
