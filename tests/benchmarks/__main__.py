@@ -134,6 +134,9 @@ def in_memory(effort: Effort, report: Report) -> dict[str, Any]:
     names = found["stages"]["30"]
     rows = [(name, *(f"{times.get(name, 0.0):.2f}" for times in found["stages"].values())) for name in names]
     report.table("Microseconds an event", ("floats", *found["stages"]), rows)
+    found["renewal_ms"] = {str(width): stages.renewal_ms(Traffic(width)) for width in (30, 784)}
+    times = ", ".join(f"{took:.1f} at {width} floats" for width, took in found["renewal_ms"].items())
+    report.say(f"\nMilliseconds to measure a model's reference anew, once an hour: {times}")
     found["state"] = stages.state_bytes()
     sizes = [(name, f"{size:,.0f}") for name, size in found["state"].items() if size >= SHOWN_BYTES]
     report.table("Bytes of state a followed client", (f"arrays of {SHOWN_BYTES} or more", "bytes"), sizes)

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from time import process_time
 from typing import Any
 
-from detector import answers, families, history, pipeline
-from tests.benchmarks.memory import NUMBERS_A_ROUND, POLL, PRIMING, Way
+from detector import answers, blocks, families, history, pipeline
+from detector.reference import describe
+from tests.benchmarks.memory import NUMBERS_A_ROUND, POLL, PRIMING, Way, seconds
 from tests.benchmarks.traffic import Traffic
 
 
@@ -57,6 +58,7 @@ def _instrumented(way: Way, clock: Clock) -> Iterator[None]:
         (way, "decode", "decode"),
         (p.baselines, "sketch", "sketch"),
         (history, "observe", "history"),
+        (blocks, "observe", "blocks"),
         (answers, "observe", "answers"),
         (families, "combine", "families"),
         (p.baselines, "learn", "baseline learning"),
@@ -84,6 +86,21 @@ class _Timed:
         self.name, self.version = detector.name, detector.version
         self.need, self.signals, self.state = detector.need, detector.signals, detector.state
         self.observe = clock.timed(f"detector {detector.name}", detector.observe)
+
+
+def renewal_ms(traffic: Traffic) -> float:
+    """Return the processor time [ms] in which a model's reference is measured anew: once a model and hour."""
+    way = Way()
+    way.take(traffic.messages(PRIMING))
+    s = way.pipeline.baselines.scales
+    n = int(s.row_count[0])
+    rows, codes = s.rows[0, :, :n].T.copy(), s.blocks[0, :n].copy()
+    owners, trained = s.owners[0, :n].copy(), s.trained[0, :n].copy()
+
+    def anew() -> None:
+        describe(s, 0, rows, codes, owners, trained)
+
+    return 1e3 * min(seconds(anew) for _ in range(9))
 
 
 def state_bytes() -> dict[str, float]:
