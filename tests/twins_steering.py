@@ -101,17 +101,21 @@ class RecencyTwin:
     """Bets on the age of the nearest earlier query, paired with bets on turning back."""
 
     def __init__(self) -> None:
-        self.pair = Pair(len(recency.POWERS), len(recency.TURN_BETS))
+        self.pairs = {name: Pair(len(recency.POWERS), len(recency.TURN_BETS)) for name in ("nearest", "whole")}
         self.clock = 0
 
     def observe(self, view: View, i: int) -> Signals:
         if math.isnan(view.cosine[i]):
             return {}
         m = int(view.reference[i])
-        self.pair.open(self.clock)
-        if view.joined[i] * view.scales.r0[m] < view.scales.q95[m] and view.span[i] >= recency.LEAST:
-            p = int(view.age[i]) / int(view.span[i])
-            self.pair.bet(first=[k * p ** (k - 1) for k in recency.POWERS])
-        self.pair.bet(second=stakes(view.cosine[i] < recency.BACK, 0.5, recency.TURN_BETS))
+        spans = {"nearest": int(view.span[i]), "whole": min(int(view.number[i]) - 1, 256)}
+        out = {}
+        for name, pair in self.pairs.items():
+            pair.open(self.clock)
+            if view.joined[i] * view.scales.r0[m] < view.scales.q95[m] and spans[name] >= recency.LEAST:
+                p = int(view.age[i]) / spans[name]
+                pair.bet(first=[k * p ** (k - 1) for k in recency.POWERS])
+            pair.bet(second=stakes(view.cosine[i] < recency.BACK, 0.5, recency.TURN_BETS))
+            out[f"recency.{name}"] = pair.evidence(self.clock)
         self.clock += 1
-        return {"recency.nearest": self.pair.evidence(self.clock - 1)}
+        return out
