@@ -28,8 +28,8 @@ import numpy as np
 from detector.detectors import Need, Signal, View
 from detector.events import F32, F64, I32, I64, U8, InputLevel, OutputLevel
 from detector.evidence import CAP, LIVE, multiply, open_start, pair_evidence
-from detector.ring import WINDOW
 from detector.kernel import in_place
+from detector.ring import WINDOW
 
 LEAST = 16  # queries remembered before an age means something
 BACK = -0.1  # a step turns back below this cosine; a walk without a direction does so less than every second time
