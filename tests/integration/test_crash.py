@@ -30,9 +30,9 @@ def test_a_kill_at_a_named_point_loses_nothing_and_doubles_nothing(
     kafka_bootstrap: str, fresh_name: str, tmp_path: Path, point: str, after: int
 ) -> None:
     live = Live.make(kafka_bootstrap, fresh_name, tmp_path, partitions=2)
-    messages = stream(3000, partitions=2)
+    messages = stream(9000, partitions=2)  # many polls, so that a slow checkpoint finds most of them still to come
     live.produce(messages)
-    with live.worker(die_at=point, die_after=after, session_timeout_s=2, max_poll_records=150) as worker:
+    with live.worker(die_at=point, die_after=after, session_timeout_s=2, max_poll_records=100) as worker:
         assert worker.died()
     done_before = len(live.ids())
     counters = live.run(session_timeout_s=2)
