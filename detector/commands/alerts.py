@@ -15,7 +15,7 @@ from rich.table import Table
 from detector.alerts import Document
 from detector.commands import alerts_explain, alerts_export, alerts_stats, alerts_triage
 from detector.commands.alerts_page import STYLES, page
-from detector.commands.alerts_query import AsJson, Replay, alert_id, console, filtered, moment, not_found, opened
+from detector.commands.alerts_query import AsJson, Replay, alert_id, console, filtered, moment, opened, the_alert
 from detector.commands.text import cell
 from detector.stores import AlertQuery, Documents
 
@@ -54,10 +54,7 @@ def show(
     """Show one alert: why it was raised, how sure it is, where the queries are, who did what, what to do."""
     start = alert_id(alert)
     with opened(replay) as store:
-        state = store.get(start)
-        if state is None:
-            typer.echo(f"querywatch: {not_found(start, replay)}", err=True)
-            raise typer.Exit(1)
+        state = the_alert(store, start, replay)
         whole = state["querywatch"]["alert_id"]
         events, log = store.events(whole), store.log(whole)
     if as_json:

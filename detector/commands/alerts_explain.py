@@ -12,7 +12,7 @@ from rich.table import Table
 
 from detector.alerts import Document
 from detector.commands.alerts_page import STYLES, number
-from detector.commands.alerts_query import AsJson, Replay, alert_id, console, moment, not_found, opened
+from detector.commands.alerts_query import AsJson, Replay, alert_id, console, moment, opened, the_alert
 from detector.commands.alerts_rules import logic, of_alert, ruleset
 from detector.commands.text import cell
 from detector.stores import Documents
@@ -29,10 +29,7 @@ def explain(
     """Explain one alert: which conditions were met and by how much, and which thresholds would have kept it quiet."""
     start = alert_id(alert)
     with opened(replay) as store:
-        state = store.get(start)
-        if state is None:
-            typer.echo(f"querywatch: {not_found(start, replay)}", err=True)
-            raise typer.Exit(1)
+        state = the_alert(store, start, replay)
         events = store.events(state["querywatch"]["alert_id"])
     found = explained(state, events, ruleset())
     if as_json:

@@ -26,7 +26,7 @@ import typer
 from detector import __version__
 from detector.alerts import Document, rfc3339
 from detector.commands.alerts_explain import explained
-from detector.commands.alerts_query import AsJson, Replay, alert_id, analyst, filtered, not_found, now_us, opened
+from detector.commands.alerts_query import AsJson, Replay, alert_id, analyst, filtered, now_us, opened, the_alert
 from detector.commands.alerts_rules import ruleset, text
 from detector.commands.text import printable
 from detector.stores import AlertQuery, AlertStore, Documents
@@ -74,13 +74,7 @@ def export(
 
 
 def _named(store: AlertStore, starts: Sequence[str], replay: bool) -> Documents:
-    states = []
-    for start in starts:
-        state = store.get(start)
-        if state is None:
-            _stop(not_found(start, replay))
-        states.append(state)
-    return states
+    return [the_alert(store, start, replay) for start in starts]
 
 
 def bundle(store: AlertStore, states: Documents, rules: Ruleset | None, made: dict[str, str]) -> dict[str, bytes]:

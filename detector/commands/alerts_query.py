@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from detector.alerts import SEVERITIES
+from detector.alerts import SEVERITIES, Document
 from detector.lifecycle import STATUSES
 from detector.settings import load_settings
 from detector.stores import AlertQuery, AlertStore
@@ -132,6 +132,15 @@ def not_found(start: str, replay: bool = False) -> str:
         f"no alert, or more than one, has an id that starts with {start}\n"
         f"  querywatch alerts list{' --replay' if replay else ''}   shows the ids"
     )
+
+
+def the_alert(store: AlertStore, start: str, replay: bool = False) -> Document:
+    """Return the state of the one alert that an id or its start names; say so and leave with 1 where it names none."""
+    state = store.get(start)
+    if state is None:
+        typer.echo(f"querywatch: {not_found(start, replay)}", err=True)
+        raise typer.Exit(1)
+    return state
 
 
 @contextmanager
