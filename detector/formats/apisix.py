@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from detector.formats.calls import Call, Message, Options, Read, each, envelope, section, word
+from detector.formats.calls import Call, Message, Options, Read, each, envelope, one_section, section, word
 from detector.formats.gateway import call
 
 ABOUT = "APISIX's kafka-logger and http-logger"
@@ -17,8 +17,7 @@ PAIRED = False
 def fits(message: Message, value: Any) -> bool:
     """Say whether a record is a log entry of APISIX."""
     del message
-    entry = section(value[0] if isinstance(value, list) and value else value)
-    return {"request", "response", "start_time", "route_id"} <= set(entry)
+    return {"request", "response", "start_time", "route_id"} <= set(one_section(value))
 
 
 def read(message: Message, options: Options) -> Read:

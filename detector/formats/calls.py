@@ -154,6 +154,11 @@ def section(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def one_section(value: Any) -> dict[str, Any]:
+    """Return a record, or the first of a batch, as `section` does."""
+    return section(value[0] if isinstance(value, list) and value else value)
+
+
 def http_status(value: Any) -> int:
     """Return an HTTP status, 200 where it cannot be read."""
     if isinstance(value, str) and re.fullmatch("[0-9]{3}", value):

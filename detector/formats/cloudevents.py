@@ -20,7 +20,7 @@ from detector.formats.calls import (
     envelope,
     http_headers,
     http_status,
-    section,
+    one_section,
     when,
     who,
     word,
@@ -36,8 +36,7 @@ def fits(message: Message, value: Any) -> bool:
     """Say whether a record is a CloudEvent."""
     if "mlserver" in message.headers.get("ce_source", ""):  # its answers are adorned as events, its requests are not
         return False
-    found = value[0] if isinstance(value, list) and value else value
-    return "ce_type" in message.headers or {"specversion", "type", "source"} <= set(section(found))
+    return "ce_type" in message.headers or {"specversion", "type", "source"} <= set(one_section(value))
 
 
 def read(message: Message, options: Options) -> Read:

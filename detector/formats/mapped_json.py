@@ -21,7 +21,7 @@ from detector.formats.calls import (
     word,
 )
 from detector.formats.columns import UNKNOWN
-from detector.formats.record import KINDS
+from detector.formats.record import KINDS, first
 
 ABOUT = "any JSON log, by a mapping file of JSON pointers"
 PAIRED = False
@@ -70,11 +70,7 @@ def _response(entry: dict[str, Any], options: Options) -> Any:
     label, confidence, scores = parts
     if label is None and confidence is None and scores is None:
         return None
-    many = any(isinstance(part, list) for part in (label, confidence, _first(scores)))
+    many = any(isinstance(part, list) for part in (label, confidence, first(scores)))
     return Columns(
         [part if many else [part] for part in parts if isinstance(part, list) or (part is not None and not many)]
     )
-
-
-def _first(value: Any) -> Any:
-    return value[0] if isinstance(value, list) and value else None

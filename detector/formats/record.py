@@ -117,12 +117,13 @@ def _is_many(vector: list[Any], output: Any) -> bool:
         return False
     if not isinstance(output, dict):
         return True
-    one_row, one_pair = _first(output.get("scores")), _first(_first(output.get("topk")))
+    one_row, one_pair = first(output.get("scores")), first(first(output.get("topk")))
     alone = (output.get("label"), output.get("confidence"), one_row, one_pair)
     return not any(isinstance(value, str | int | float) for value in alone)
 
 
-def _first(value: Any) -> Any:
+def first(value: Any) -> Any:
+    """Return the first of a list, None where there is none."""
     return value[0] if isinstance(value, list) and value else None
 
 
